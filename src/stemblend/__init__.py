@@ -1,0 +1,1 @@
+"""Take recorded music apart into its instruments, by blending separators."""

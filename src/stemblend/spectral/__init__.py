@@ -1,0 +1,5 @@
+"""Time-frequency transforms."""
+
+from stemblend.spectral.stft import STFT
+
+__all__ = ["STFT"]
