@@ -1,1 +1,1 @@
-""""""
+"""Songs with their true stems."""

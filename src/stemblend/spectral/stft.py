@@ -1,12 +1,27 @@
 """The short-time Fourier transform and its exact inverse."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import scipy.signal
 import torch
 
 from stemblend.arrays import ArrayT, as_tensor, like
+
+# Frames transformed at once: temporary arrays of this size stay in the processor's cache, whereas
+# touching fresh memory for all frames at once takes longer than the transform itself.
+_BLOCK = 4096
+
+
+def _blocks(rows: int, frames: int) -> Iterator[tuple[slice, slice]]:
+    """Cut `(rows, frames)` into pieces of at most `_BLOCK` frames."""
+    length = max(1, min(frames, _BLOCK))
+    height = max(1, _BLOCK // length)
+    for start, row in product(range(0, frames, length), range(0, rows, height)):
+        yield slice(row, row + height), slice(start, min(start + length, frames))
 
 
 @cache
@@ -77,15 +92,17 @@ class STFT:
         signal = as_tensor(waveform)
         samples = signal.shape[-1]
         frames = self.frames(samples)
-        if frames == 0:
-            empty = signal.new_zeros((*signal.shape[:-1], self.bins, 0))
-            return like(torch.complex(empty, empty), waveform)
-        left = self.n_fft - self.hop
-        right = (frames - 1) * self.hop + self.n_fft - left - samples
-        padded = torch.nn.functional.pad(signal, (left, right))
         window = _analysis_window(self.window, self.n_fft, signal.dtype).to(signal.device)
-        framed = padded.unfold(-1, self.n_fft, self.hop) * window
-        return like(torch.fft.rfft(framed).transpose(-1, -2), waveform)
+        rows = signal.reshape(math.prod(signal.shape[:-1]), samples)
+        spectrum = rows.new_empty((len(rows), frames, self.bins), dtype=signal.dtype.to_complex())
+        for some, part in _blocks(len(rows), frames):
+            start, stop = part.start * self.hop - (self.n_fft - self.hop), part.stop * self.hop
+            padding = (max(0, -start), max(0, stop - samples))
+            padded = torch.nn.functional.pad(rows[some, max(0, start) : stop], padding)
+            framed = padded.unfold(-1, self.n_fft, self.hop) * window
+            spectrum[some, part] = torch.fft.rfft(framed)
+        spectrum = spectrum.reshape(*signal.shape[:-1], frames, self.bins)
+        return like(spectrum.transpose(-1, -2), waveform)
 
     def inverse(self, spectrogram: ArrayT, samples: int) -> ArrayT:
         """Overlap-add the least-squares inverse.
@@ -107,18 +124,18 @@ class STFT:
                 f"{samples} samples have a spectrogram of {self.bins} bins and {frames} frames, "
                 f"not {tuple(spectrum.shape[-2:])}"
             )
-        batch = spectrum.shape[:-2]
-        real = torch.empty(0, dtype=spectrum.dtype).real.dtype
-        if frames == 0:
-            return like(torch.zeros((*batch, 0), dtype=real, device=spectrum.device), spectrogram)
+        rows = spectrum.reshape(math.prod(spectrum.shape[:-2]), self.bins, frames).mT
+        real = spectrum.dtype.to_real()
         window = _synthesis_window(self.window, self.n_fft, self.hop, real).to(spectrum.device)
-        framed = torch.fft.irfft(spectrum.transpose(-1, -2), n=self.n_fft) * window
         # cut each frame into pieces of one hop and add the pieces that fall on the same place
         pieces = -(-self.n_fft // self.hop)
-        framed = torch.nn.functional.pad(framed, (0, pieces * self.hop - self.n_fft))
-        framed = framed.unflatten(-1, (pieces, self.hop))
-        total = framed.new_zeros((*batch, frames + pieces - 1, self.hop))
-        for piece in range(pieces):
-            total[..., piece : piece + frames, :] += framed[..., piece, :]
+        total = rows.new_zeros((len(rows), frames + pieces - 1, self.hop), dtype=real)
+        for some, part in _blocks(len(rows), frames):
+            framed = torch.fft.irfft(rows[some, part], n=self.n_fft) * window
+            framed = torch.nn.functional.pad(framed, (0, pieces * self.hop - self.n_fft))
+            framed = framed.unflatten(-1, (pieces, self.hop))
+            for piece in range(pieces):
+                total[some, part.start + piece : part.stop + piece] += framed[..., piece, :]
         left = self.n_fft - self.hop
-        return like(total.flatten(-2)[..., left : left + samples].contiguous(), spectrogram)
+        waveform = total.flatten(-2)[..., left : left + samples].contiguous()
+        return like(waveform.reshape(*spectrum.shape[:-2], samples), spectrogram)

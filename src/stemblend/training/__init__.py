@@ -1,1 +1,1 @@
-""""""
+"""Training networks on folders of songs."""

@@ -1,0 +1,10 @@
+"""Every shape and type annotation of the package is checked while its tests run."""
+
+import tests.typecheck  # noqa: F401 - the hook asks for it by name
+import torch
+from jaxtyping import install_import_hook
+
+_hook = install_import_hook("stemblend", "tests.typecheck.checked")
+
+# the arrays of the tests are small: threads would only wait for each other
+torch.set_num_threads(1)

@@ -1,0 +1,65 @@
+"""Turn the weights of training runs into a model that ships with the package.
+
+    python scripts/export_weights.py NAME RUNS... --out src/stemblend/pretrained
+
+RUNS are folders of `stemblend train`, one a source. Matrices are stored in 8 bits with one scale
+a row. The model file OUT/NAME.toml keeps its texts and scores; its weight files and digests are
+written anew.
+"""
+
+import argparse
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+
+from safetensors import safe_open
+
+from stemblend.separators.weights import load_network, save_network
+
+
+def main() -> None:
+    """Convert the runs and write the model file."""
+    parser = argparse.ArgumentParser(description="Ship the weights of training runs.")
+    parser.add_argument("name")
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bits", type=int, default=8)
+    arguments = parser.parse_args()
+    path = arguments.out / f"{arguments.name}.toml"
+    values = tomllib.loads(path.read_text()) if path.exists() else {}
+    values |= {"kind": "networks", "networks": {}, "sha256": {}}
+    for run in arguments.runs:
+        weights = run / "weights.safetensors"
+        with safe_open(weights, "pt") as file:
+            metadata = file.metadata()
+        source = metadata["source"]
+        target = arguments.out / f"{arguments.name}-{source}.safetensors"
+        kept = {key: metadata[key] for key in ("source", "steps", "validation_sdr")}
+        kept |= {key: values.get(key, "") for key in ("training_data", "licence", "use")}
+        save_network(load_network(weights), target, kept, bits=arguments.bits)
+        values["networks"][source] = target.name
+        values["sha256"][target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
+    path.write_text(to_toml(values))
+
+
+def to_toml(values: dict) -> str:
+    """Write a model file: plain values first, then tables of plain values, up to two deep."""
+
+    def table(name: str, entries: dict) -> list[str]:
+        inner = [k for k, v in entries.items() if isinstance(v, dict)]
+        lines = [f"\n[{name}]"] if len(inner) < len(entries) else []
+        lines += [
+            f"{json.dumps(k)} = {json.dumps(v)}" for k, v in entries.items() if k not in inner
+        ]
+        for key in inner:
+            lines += table(f"{name}.{json.dumps(key)}", entries[key])
+        return lines
+
+    plain = [f"{k} = {json.dumps(v)}" for k, v in values.items() if not isinstance(v, dict)]
+    tables = [line for k, v in values.items() if isinstance(v, dict) for line in table(k, v)]
+    return "\n".join([*plain, *tables]) + "\n"
+
+
+if __name__ == "__main__":
+    main()

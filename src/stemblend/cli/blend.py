@@ -1,0 +1,88 @@
+"""`stemblend blend fit`: the weights with which separators go together best."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stemblend.cli.console import bar, out
+from stemblend.errors import ModelError
+
+if TYPE_CHECKING:
+    from stemblend.datasets.folder import Track
+
+app = typer.Typer(no_args_is_help=True, help="Blend separators.")
+
+
+@app.callback()
+def _top() -> None:
+    """Blend separators."""
+
+
+@app.command("fit")
+def fit(
+    output: Annotated[Path, typer.Argument(help="Model file to write, such as mine.toml.")],
+    model: Annotated[
+        list[str],
+        typer.Option("-m", "--model", help="A member: a shipped model or a model file; repeat it."),
+    ],
+    data: Annotated[Path, typer.Option(help="Folder of songs with stems, to fit the weights on.")],
+    songs: Annotated[
+        list[str] | None, typer.Option(help="Use only songs that match the pattern; repeatable.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the model file.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+) -> None:
+    """Find blend weights on a development set and write them as a model of its own.
+
+    Afterwards `stemblend separate --model mine.toml` separates with the blend.
+    """
+    if len(model) < 2:
+        raise ModelError("a blend needs at least two members; repeat --model")
+    if output.suffix != ".toml":
+        raise ModelError(f"{output} is no name for a model file; let it end in .toml")
+    if output.exists() and not overwrite:
+        raise ModelError(f"{output} exists already; name another file or add --overwrite")
+
+    from fnmatch import fnmatch
+
+    from rich.table import Table
+
+    from stemblend.blending import fit_weights
+    from stemblend.datasets.folder import find_tracks
+    from stemblend.models import load, save_blend
+    from stemblend.separators import SOURCES
+
+    members = [load(name, device) for name in model]
+    tracks = [
+        track
+        for track in find_tracks(data)
+        if not songs or any(fnmatch(track.name, pattern) for pattern in songs)
+    ]
+    known = {source for member in members for source in member.sources}
+    with bar(f"{len(tracks)} songs", quiet) as progress:
+        watched = _watched(tracks, progress)
+        found = fit_weights(members, [s for s in SOURCES if s in known], watched)
+    save_blend(output, model, found.weights)
+    if quiet:
+        return
+    table = Table("source", *model, "songs", title="weights")
+    for source, weights in found.weights.items():
+        table.add_row(source, *(f"{w:.3f}" for w in weights), str(found.songs[source]))
+    out.print(table, soft_wrap=False)
+    if len(members) == 2:
+        curve = Table("lambda", *found.curve, title=f"SDR in dB against the weight of {model[0]}")
+        for index, value in enumerate(found.lambdas):
+            curve.add_row(f"{value:.2f}", *(f"{by[index]:.2f}" for by in found.curve.values()))
+        out.print(curve, soft_wrap=False)
+    out.print(f"{output}")
+
+
+def _watched(
+    tracks: "Sequence[Track]", progress: Callable[[float, float | None], None]
+) -> "Iterator[Track]":
+    for number, track in enumerate(tracks):
+        progress(number, len(tracks))
+        yield track

@@ -1,0 +1,76 @@
+"""What all verbs share: errors as one sentence, bars with the time left, warnings."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from stemblend.errors import StemblendError
+
+EXIT_BAD_INPUT = 2
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def report_errors(app: Callable[..., object]) -> int:
+    """Run the application; print what the user can mend as one sentence and give the exit code."""
+    try:
+        app(standalone_mode=True)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except StemblendError as error:
+        fail(error)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        err.print("stopped; nothing half-written was left behind")
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone; keep Python from complaining at its own exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def fail(error: Exception | str) -> None:
+    """Print an error as one line on the error stream."""
+    err.print(f"[bold red]error:[/] {_plain(error)}")
+
+
+def warn(text: str) -> None:
+    """Print a warning as one line on the error stream."""
+    err.print(f"[bold yellow]warning:[/] {_plain(text)}")
+
+
+def _plain(text: object) -> str:
+    return str(text).replace("[", r"\[")
+
+
+@contextmanager
+def bar(text: str, quiet: bool) -> Iterator[Callable[[float, float | None], None]]:
+    """A progress bar with the time left.
+
+    Args:
+        text: what is going on.
+        quiet: show nothing; nothing is shown either where the output is no terminal.
+
+    Yields:
+        A function of what is done and of the total, None if it is not known.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    hidden = quiet or not err.is_terminal
+    with Progress(*columns, console=err, transient=True, disable=hidden) as progress:
+        task = progress.add_task(_plain(text), total=None)
+
+        def update(done: float, total: float | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield update

@@ -1,0 +1,72 @@
+"""`stemblend train`: a network for one source from a folder of songs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stemblend.cli.console import bar, out
+from stemblend.errors import DataError
+
+
+def train(
+    folder: Annotated[Path, typer.Argument(help="Folder of the run; an old run goes on.")],
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Folder of songs with stems; repeatable.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with all settings.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="vocals, bass, drums or other (default: vocals).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="blstm-1, -2, -3, fnn-1 or fnn-2 (default: blstm-2).")
+    ] = None,
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(help="Songs kept for validation, by pattern (default: every tenth)."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Mini-batches to train for.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and the data.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for decoded stems, shared between runs.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+) -> None:
+    """Train a network for one source, or go on with a run that was stopped."""
+    from stemblend.models import check_device
+    from stemblend.training.config import TrainingConfig, published
+    from stemblend.training.trainer import Report
+    from stemblend.training.trainer import train as run
+
+    settings = {"source": source, "steps": steps, "seed": seed}
+    overrides = {name: value for name, value in settings.items() if value is not None}
+    if config is not None:
+        if data or model or validation:
+            raise DataError(
+                "--config holds data, model and validation itself; leave the options out"
+            )
+        chosen = TrainingConfig.from_toml(config, **overrides)
+    elif data:
+        chosen = published(model or "blstm-2", data, validation or (), **overrides)
+    else:
+        raise DataError("no songs to train on; name a folder with --data, or a --config file")
+    check_device(device)
+    with bar(f"{chosen.source} ({chosen.network.kind})", quiet) as progress:
+        last: Report | None = None
+
+        def tell(report: Report) -> None:
+            nonlocal last
+            last = report
+            progress(report.step, report.steps)
+
+        weights = run(chosen, folder, cache=cache, device=device, progress=tell, decoding=progress)
+    if not quiet:
+        if last is not None and last.best is not None:
+            out.print(
+                f"best validation SDR {last.best:.2f} dB; {last.data_share:.1%} of the time "
+                "went into making mini-batches"
+            )
+        out.print(f"{weights}")

@@ -1,0 +1,1 @@
+"""The musicians and the studio behind `stemblend.datasets.rendered`."""

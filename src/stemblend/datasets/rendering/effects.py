@@ -1,0 +1,189 @@
+"""A small studio: room, equaliser, saturation, compressor and fader for rendered stems.
+
+Each effect draws its own settings, because only their variety matters to training.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.signal import oaconvolve, sosfilt
+
+_ENVELOPE_HOP = 128
+
+
+def loudness(audio: Float32[np.ndarray, "channels samples"], sample_rate: int) -> float:
+    """RMS of the parts that sound: 100 ms frames within 20 dB of the loudest. 0 for silence.
+
+    Args:
+        audio: waveform `(channels, samples)`.
+        sample_rate: sample rate in Hz.
+    """
+    size = min(sample_rate // 10, audio.shape[1])
+    frames = audio[:, : audio.shape[1] // size * size].reshape(audio.shape[0], -1, size)
+    power = np.einsum("cfn,cfn->f", frames, frames, optimize=False) / (audio.shape[0] * size)
+    return float(np.sqrt(power[power >= 1e-2 * power.max()].mean()))
+
+
+def biquad(
+    shape: str, frequency: float, gain_db: float, q: float, rate: int
+) -> Float[np.ndarray, "1 6"]:
+    """Second-order section `(1, 6)` of an equaliser band.
+
+    After R. Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients".
+
+    Args:
+        shape: `peak`, `low` (shelf), `high` (shelf), `lowpass` or `highpass`.
+        frequency: centre, midpoint or cut-off in Hz, below half the sample rate.
+        gain_db: gain of peaks and shelves in dB.
+        q: quality, above 0.
+        rate: sample rate in Hz.
+    """
+    a = 10 ** (gain_db / 40)
+    omega = 2 * np.pi * min(frequency, 0.45 * rate) / rate
+    cos, alpha = np.cos(omega), np.sin(omega) / (2 * q)
+    root = 2 * np.sqrt(a) * alpha
+    if shape == "peak":
+        b = [1 + alpha * a, -2 * cos, 1 - alpha * a]
+        d = [1 + alpha / a, -2 * cos, 1 - alpha / a]
+    elif shape in ("lowpass", "highpass"):
+        sign = 1 if shape == "lowpass" else -1
+        b = [(1 - sign * cos) / 2, sign * (1 - sign * cos), (1 - sign * cos) / 2]
+        d = [1 + alpha, -2 * cos, 1 - alpha]
+    else:
+        s = 1 if shape == "low" else -1
+        plus, minus = a + 1, a - 1
+        b = [
+            a * (plus - s * minus * cos + root),
+            s * 2 * a * (minus - s * plus * cos),
+            a * (plus - s * minus * cos - root),
+        ]
+        d = [
+            plus + s * minus * cos + root,
+            -s * 2 * (minus + s * plus * cos),
+            plus + s * minus * cos - root,
+        ]
+    return np.array([[*b, *d]]) / d[0]
+
+
+def equalise(
+    audio: Float32[np.ndarray, "channels samples"], sections: list[Float[np.ndarray, "1 6"]]
+) -> Float32[np.ndarray, "channels samples"]:
+    """Pass a waveform `(channels, samples)` through second-order sections."""
+    return np.asarray(sosfilt(np.concatenate(sections).astype(np.float32), audio), np.float32)
+
+
+def draw_bands(
+    rng: np.random.Generator, rate: int, tilt_db: float = 0.0
+) -> list[Float[np.ndarray, "1 6"]]:
+    """A low shelf, a peak and a high shelf, their gains 3 dB or more to either side.
+
+    Args:
+        rng: draws frequencies and gains.
+        rate: sample rate in Hz.
+        tilt_db: mean gain of the high shelf; it also varies by half of that.
+    """
+    return [
+        biquad("low", rng.uniform(80, 300), rng.normal(0, 3), 0.7, rate),
+        biquad("peak", 10 ** rng.uniform(2.3, 3.7), rng.normal(0, 3), 0.8, rate),
+        biquad("high", rng.uniform(1200, 6000), rng.normal(tilt_db, 3 + tilt_db / 2), 0.7, rate),
+    ]
+
+
+def add_room(
+    audio: Float32[np.ndarray, "2 samples"], rng: np.random.Generator, rate: int, wet_db: float
+) -> Float32[np.ndarray, "2 samples"]:
+    """Add a room: exponentially decaying noise, different in both channels, without highs and lows.
+
+    Args:
+        audio: waveform `(2, samples)`.
+        rng: draws reverberation time, distance and noise.
+        rate: sample rate in Hz.
+        wet_db: level of the room relative to the dry sound in dB.
+    """
+    seconds = float(np.exp(rng.uniform(np.log(0.12), np.log(1.8))))
+    size = int(0.7 * seconds * rate)
+    decay = np.exp(-6.9 / (seconds * rate) * np.arange(size))
+    response = (rng.standard_normal((2, size)) * decay).astype(np.float32)
+    response *= 10 ** (wet_db / 20) / np.sqrt(np.square(response).sum(axis=1, keepdims=True))
+    bright = 10 ** rng.uniform(3.2, 4.0)
+    response = equalise(
+        response,
+        [
+            biquad("highpass", rng.uniform(100, 300), 0, 0.7, rate),
+            biquad("lowpass", bright, 0, 0.6, rate),
+        ],
+    )
+    delay = int(rng.uniform(0.0, 0.03) * rate)
+    wet = oaconvolve(audio, response, axes=1)[:, : max(0, audio.shape[1] - delay)]
+    mixed = audio.copy()
+    mixed[:, delay : delay + wet.shape[1]] += wet
+    return mixed
+
+
+def echo(
+    audio: Float32[np.ndarray, "channels samples"], delay: int, rng: np.random.Generator
+) -> Float32[np.ndarray, "channels samples"]:
+    """Add three ever softer repeats of a waveform `(channels, samples)`, `delay` samples apart."""
+    gain = np.float32(rng.uniform(0.25, 0.5))
+    mixed = audio.copy()
+    for repeat in range(1, 4):
+        mixed[:, repeat * delay :] += gain**repeat * audio[:, : -repeat * delay]
+    return mixed
+
+
+def narrow(
+    audio: Float32[np.ndarray, "2 samples"], width: float
+) -> Float32[np.ndarray, "2 samples"]:
+    """Scale the side signal of a stereo waveform `(2, samples)` by `width`; 0 gives mono."""
+    middle = audio.mean(axis=0)
+    return middle + np.float32(width) * (audio - middle)
+
+
+def saturate(
+    audio: Float32[np.ndarray, "channels samples"], drive_db: float
+) -> Float32[np.ndarray, "channels samples"]:
+    """Bend the peaks of a waveform; its peak stays what it was.
+
+    Args:
+        audio: waveform `(channels, samples)`.
+        drive_db: gain in dB of the peak into `tanh`.
+    """
+    peak = float(np.abs(audio).max(initial=0.0))
+    if peak == 0:
+        return audio
+    drive = np.float32(10 ** (drive_db / 20))
+    return np.tanh(audio * (drive / np.float32(peak))) * np.float32(peak / np.tanh(drive))
+
+
+def compress(
+    audio: Float32[np.ndarray, "channels samples"], rng: np.random.Generator, rate: int
+) -> Float32[np.ndarray, "channels samples"]:
+    """Feed-forward compressor with a threshold near the signal's own loudness.
+
+    The gain follows Giannoulis, Massberg and Reiss, "Digital dynamic range compressor design"
+    (JAES 60, 2012): hard knee, level detected in dB, attack and release smoothed on the gain.
+
+    Args:
+        audio: waveform `(channels, samples)`.
+        rng: draws threshold, ratio, attack and release.
+        rate: sample rate in Hz.
+    """
+    level = loudness(audio, rate)
+    if level == 0:
+        return audio
+    threshold = 20 * np.log10(level) + rng.uniform(-4, 6)
+    slope = 1 - 1 / rng.uniform(1.5, 5)
+    hop = _ENVELOPE_HOP / rate
+    attack = np.exp(-hop / rng.uniform(0.002, 0.03))
+    release = np.exp(-hop / rng.uniform(0.05, 0.35))
+    count = -(-audio.shape[1] // _ENVELOPE_HOP)
+    padded = np.pad(np.abs(audio).max(axis=0), (0, count * _ENVELOPE_HOP - audio.shape[1]))
+    peaks = padded.reshape(count, _ENVELOPE_HOP).max(axis=1)
+    wanted = slope * np.maximum(20 * np.log10(np.maximum(peaks, 1e-6)) - threshold, 0)
+    reduction, state = np.empty(count), 0.0
+    for i, value in enumerate(wanted.tolist()):
+        keep = attack if value > state else release
+        state = keep * state + (1 - keep) * value
+        reduction[i] = state
+    gain = 10 ** (-reduction / 20)
+    centres = (np.arange(count) + 0.5) * _ENVELOPE_HOP
+    return audio * np.interp(np.arange(audio.shape[1]), centres, gain).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Composition and instruments of the synthetic songs: what `datasets.synthetic` is made of."""

@@ -1,0 +1,245 @@
+"""Model files: what ships with the package, and what users make themselves.
+
+A model is a small TOML file, beside the weight files that it names:
+
+    kind = "networks"
+    summary = "BLSTM with two layers"
+    licence = "CC BY-NC-SA 4.0"
+    training_data = "..."
+
+    [networks]
+    vocals = "blstm-vocals.safetensors"
+
+    [sha256]
+    "blstm-vocals.safetensors" = "..."
+
+or, for a blend,
+
+    kind = "blend"
+    members = ["fnn", "blstm"]
+
+    [weights]
+    vocals = [0.3, 0.7]
+
+where a member is the name of a shipped model or the path of a model file, and
+
+    [scores."test songs"]
+    vocals = 6.5
+
+gives SDRs in dB on a set of songs.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stemblend.blending.blend import Blend
+from stemblend.errors import ModelError
+from stemblend.files import replacing
+from stemblend.separators.base import SOURCES, Separator
+from stemblend.separators.network import NetworkSeparator
+from stemblend.separators.weights import load_network
+
+_SHIPPED = Path(__file__).parent / "pretrained"
+
+
+class ModelFile(BaseModel):
+    """The contents of a model file.
+
+    Attributes:
+        kind: what the model is made of.
+        summary: one line that says what it is.
+        licence: of the weights.
+        training_data: what the weights learned from.
+        use: what the weights may be used for.
+        scores: SDR in dB by set of songs and source.
+        networks: weight file of each source, beside the model file.
+        sha256: digest of each weight file; a file that differs is refused.
+        members: for a blend its members, names of shipped models or paths of model files.
+        weights: for a blend the weight of every member, by source.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["networks", "blend"]
+    summary: str = ""
+    licence: str = ""
+    training_data: str = ""
+    use: str = ""
+    scores: dict[str, dict[str, float]] = {}
+    networks: dict[str, str] = {}
+    sha256: dict[str, str] = {}
+    members: tuple[str, ...] = ()
+    weights: dict[str, tuple[float, ...]] = {}
+
+
+class Model:
+    """A model that can be loaded.
+
+    Attributes:
+        name: what it is called by.
+        path: of its model file.
+        file: what the model file says.
+    """
+
+    def __init__(self, name: str, path: Path) -> None:
+        """Read the model file `path`.
+
+        Raises:
+            ModelError: if it cannot be read or is no model file.
+        """
+        self.name = name
+        self.path = path
+        try:
+            self.file = ModelFile.model_validate(tomllib.loads(path.read_text()))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ModelError(f"{path} is no readable model file ({error}); name another") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ModelError(f"{path} is no model file: {place}: {first['msg']}") from error
+
+    def _member(self, name: str) -> "Model":
+        """A shipped model, or a model file whose path counts from this model file's folder."""
+        return find_model(name if name in registry() else self.path.parent / name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that the model estimates."""
+        known = set(self.file.networks)
+        for member in self.file.members:
+            known |= set(self._member(member).sources)
+        return tuple(source for source in SOURCES if source in known)
+
+    @property
+    def weight_files(self) -> tuple[Path, ...]:
+        """All weight files that the model needs, those of its members included."""
+        files = {self.path.parent / name: None for name in self.file.networks.values()}
+        for member in self.file.members:
+            files |= dict.fromkeys(self._member(member).weight_files)
+        return tuple(files)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weight files."""
+        return sum(path.stat().st_size for path in self.weight_files if path.exists())
+
+    def load(self, device: str = "cpu") -> Separator:
+        """Read the weights.
+
+        Args:
+            device: where the networks run.
+
+        Raises:
+            ModelError: if a weight file is missing, damaged or not the one that the model file
+                was made with.
+        """
+        if self.file.kind == "blend":
+            members = [self._member(name).load(device) for name in self.file.members]
+            return Blend(members, self.file.weights)
+        networks = {}
+        for source, name in self.file.networks.items():
+            path = self.path.parent / name
+            if name in self.file.sha256:
+                _check_digest(path, self.file.sha256[name])
+            networks[source] = load_network(path)
+        return NetworkSeparator(networks, device)
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"the weight file {path} cannot be read ({error.strerror}); install stemblend again"
+        ) from error
+    if found != digest:
+        raise ModelError(
+            f"the weight file {path} is damaged or was changed (its SHA-256 is not that of the "
+            "model file); install it again"
+        )
+
+
+def registry() -> Mapping[str, Model]:
+    """The models that ship with the package, by name."""
+    return {path.stem: Model(path.stem, path) for path in sorted(_SHIPPED.glob("*.toml"))}
+
+
+def find_model(name: str | Path) -> Model:
+    """A shipped model by its name, or any model by the path of its model file.
+
+    Raises:
+        ModelError: if there is no such model.
+    """
+    shipped = registry()
+    if str(name) in shipped:
+        return shipped[str(name)]
+    path = Path(name)
+    if path.suffix == ".toml" and path.exists():
+        return Model(path.stem, path)
+    raise ModelError(
+        f"there is no model {str(name)!r}; use {', '.join(shipped)}, or the path of a model file"
+    )
+
+
+def save_blend(path: Path, members: Sequence[str], weights: Mapping[str, Sequence[float]]) -> None:
+    """Write the model file of a blend, atomically.
+
+    Args:
+        path: the model file, ending in .toml.
+        members: names of shipped models or paths of model files.
+        weights: for each source the weight of every member.
+
+    Raises:
+        ModelError: if the file cannot be written.
+    """
+    names = [name if name in registry() else str(Path(name).resolve()) for name in members]
+    lines = [
+        'kind = "blend"',
+        f"summary = {json.dumps('blend of ' + ', '.join(members))}",
+        f"members = {json.dumps(names)}",
+        "",
+        "[weights]",
+        *(f"{source} = {list(vector)}" for source, vector in weights.items()),
+    ]
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text("\n".join(lines) + "\n")
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written ({error.strerror}); name another") from error
+
+
+def check_device(device: str) -> str:
+    """`device` if torch can compute there.
+
+    Raises:
+        ModelError: if it cannot.
+    """
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"the device {device!r} is not available here; use cpu") from error
+    return device
+
+
+def load(name: str | Path = "blend", device: str = "cpu") -> Separator:
+    """Load a model for many songs.
+
+    Args:
+        name: name of a shipped model, see `registry`, or path of a model file.
+        device: "cpu", "cuda" or "mps".
+
+    Returns:
+        A separator; give it to `stemblend.separate`, or call its `estimate` for raw stems.
+
+    Raises:
+        ModelError: if there is no such model or device, or the weights cannot be read.
+    """
+    return find_model(name).load(check_device(device))

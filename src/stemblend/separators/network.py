@@ -1,0 +1,117 @@
+"""Networks that estimate magnitudes, one a source, put behind the separator's interface."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from stemblend.errors import ModelError
+from stemblend.separators import windows
+from stemblend.separators.base import SOURCES, BlockSupport
+from stemblend.separators.blstm import BLSTM
+from stemblend.separators.fnn import FNN
+
+Network = FNN | BLSTM
+
+
+class NetworkSeparator:
+    """One network a source, each from mixture magnitudes to source magnitudes.
+
+    The estimate takes the mixture's phase (Uhlich et al. 2017, section 2.1). All networks share
+    one STFT and one sample rate.
+    """
+
+    def __init__(self, networks: Mapping[str, Network], device: str = "cpu") -> None:
+        """Take trained networks.
+
+        Args:
+            networks: the network of each source.
+            device: where they run.
+
+        Raises:
+            ModelError: if there is no network, a source is unknown, or the networks differ in
+                sample rate or STFT.
+        """
+        unknown = set(networks) - set(SOURCES)
+        if not networks or unknown:
+            raise ModelError(f"networks for {sorted(unknown)} are not possible; use {SOURCES}")
+        configs = [network.config for network in networks.values()]
+        if len({(config.sample_rate, config.stft) for config in configs}) > 1:
+            raise ModelError(
+                "the networks have different sample rates or STFTs; blend them instead"
+            )
+        self._device = torch.device(device)
+        self._networks = {
+            source: self._prepare(networks[source]) for source in SOURCES if source in networks
+        }
+        self._stft = configs[0].stft
+        self._sample_rate = configs[0].sample_rate
+
+    def _prepare(self, network: Network) -> Network:
+        folded = network.folded() if isinstance(network, FNN) else network
+        return folded.to(self._device).eval().requires_grad_(False)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources that there are networks for."""
+        return tuple(self._networks)
+
+    @property
+    def sample_rate(self) -> int:
+        """The networks' sample rate in Hz."""
+        return self._sample_rate
+
+    @property
+    def block_support(self) -> BlockSupport:
+        """FNNs need their context frames, BLSTMs the windows in which they work."""
+        hop = self._stft.hop
+        # the frames at the ends of a block are half empty
+        edge = -(-self._stft.n_fft // hop)
+        reach = max(
+            (n.config.reach for n in self._networks.values() if isinstance(n, FNN)), default=0
+        )
+        before = after = (reach + edge) * hop
+        step = hop
+        if any(isinstance(network, BLSTM) for network in self._networks.values()):
+            step = windows.HOP * hop
+            before = max(before, step)
+            after = max(after, (windows.OFFSET + windows.LENGTH + edge) * hop)
+        return BlockSupport(before, after, step)
+
+    @torch.inference_mode()
+    def estimate(
+        self,
+        mixture: Float32[np.ndarray, "channels samples"],
+        sources: Sequence[str] | None = None,
+    ) -> Float32[np.ndarray, "sources channels samples"]:
+        """Estimate raw stems, see `Separator.estimate`.
+
+        An FNN hears every channel by itself. A BLSTM hears the channels in pairs; a channel
+        without a partner is its own partner.
+        """
+        wanted = self.sources if sources is None else tuple(sources)
+        samples = mixture.shape[-1]
+        spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
+        magnitude = spectrogram.abs()
+        stems = np.empty((len(wanted), *mixture.shape), np.float32)
+        for index, source in enumerate(wanted):
+            estimate = _apply(self._networks[source], magnitude)
+            gain = estimate / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
+            stems[index] = self._stft.inverse(spectrogram * gain, samples).numpy(force=True)
+        return stems
+
+
+def _apply(network: Network, magnitude: Tensor) -> Tensor:
+    """Run a network on magnitudes `(channels, bins, frames)` of any number of channels."""
+    if isinstance(network, FNN):
+        return network(magnitude[None])[0]
+    channels = magnitude.shape[0]
+    if channels == 1:
+        return windows.in_windows(network, magnitude.expand(2, -1, -1)).mean(0, keepdim=True)
+    pairs = [magnitude[c : c + 2] for c in range(0, channels - 1, 2)]
+    if channels % 2:
+        pairs.append(magnitude[-1:].expand(2, -1, -1))
+    estimates = [windows.in_windows(network, pair) for pair in pairs]
+    return torch.cat(estimates)[:channels]

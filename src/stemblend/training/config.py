@@ -1,0 +1,173 @@
+"""What a training run is: data, network, optimiser, all in one frozen object and one TOML file."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stemblend.errors import DataError
+from stemblend.separators.base import SOURCES
+from stemblend.separators.blstm import BLSTMConfig
+from stemblend.separators.fnn import FNNConfig
+
+NetworkConfig = Annotated[FNNConfig | BLSTMConfig, Field(discriminator="kind")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Collection(_Frozen):
+    """A folder of songs to train on.
+
+    Attributes:
+        path: the folder, see `stemblend.datasets.folder`.
+        weight: how often its stems are drawn, against those of other collections.
+        validation: names of the songs kept for validation, by shell patterns.
+        exclude: names of songs that are not used at all, by shell patterns.
+    """
+
+    path: Path
+    weight: float = Field(default=1.0, ge=0)
+    validation: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
+class AugmentationConfig(_Frozen):
+    """Which of the paper's augmentations are on (ICASSP 2017, section 3), and what we add.
+
+    Attributes:
+        swap: (a) swap left and right at random.
+        gain: (b) scale every instrument by U[0.25, 1.25].
+        chunk: (c) cut excerpts at random places rather than on a fixed grid.
+        mix: (d) take every instrument from another song.
+        level: bring every stem to the usual level of its source first, so that collections
+            recorded at different levels mix; only with `mix`.
+        pan: place mono takes at random between left and right.
+        active_share: share of target excerpts that surely hold sound; only with `chunk`.
+        drop: probability that an instrument other than the target is left out; only with `mix`.
+        master_gain: interval of a gain for the whole mixture.
+    """
+
+    swap: bool = True
+    gain: bool = True
+    chunk: bool = True
+    mix: bool = True
+    level: bool = True
+    pan: bool = True
+    active_share: float = Field(default=0.7, ge=0, le=1)
+    drop: float = Field(default=0.1, ge=0, le=1)
+    master_gain: tuple[float, float] = (0.4, 1.4)
+
+
+class TrainingConfig(_Frozen):
+    """One network for one source.
+
+    Attributes:
+        source: the source that the network estimates.
+        network: its structure.
+        data: the collections of songs.
+        augmentation: what happens to excerpts.
+        steps: mini-batches to train for.
+        batch: sequences in a mini-batch; the paper's BLSTMs had 10.
+        frames: frames in a sequence; the paper's BLSTMs had 500. An FNN learns from each of them.
+        learning_rate: Adam's step size; it falls to a hundredth along a cosine over the last
+            `decay` share of the steps.
+        decay: share of the steps over which the learning rate falls.
+        clip: largest norm of the gradient.
+        target: "magnitude" is |S|, "phase" is |S| cos(angle(S) − angle(X)), the part of the
+            source that a mask on the mixture can reach.
+        precision: "bfloat16" runs the network under autocast.
+        seed: of weights and data.
+        validate_every: steps between validations.
+        patience: validations without improvement before the run ends early.
+        hold_out_every: where no collection names validation songs, each this many-th song of
+            every collection is one; 0 for none.
+        checkpoint_minutes: minutes between checkpoints.
+    """
+
+    source: str
+    network: NetworkConfig
+    data: tuple[Collection, ...] = Field(min_length=1)
+    augmentation: AugmentationConfig = AugmentationConfig()
+    steps: int = Field(default=3000, ge=1)
+    batch: int = Field(default=10, ge=1)
+    frames: int = Field(default=500, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    decay: float = Field(default=0.4, ge=0, le=1)
+    clip: float = Field(default=1.0, gt=0)
+    target: Literal["magnitude", "phase"] = "magnitude"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    validate_every: int = Field(default=200, ge=1)
+    patience: int = Field(default=10, ge=1)
+    hold_out_every: int = Field(default=0, ge=0)
+    checkpoint_minutes: float = Field(default=5.0, ge=0)
+
+    @classmethod
+    def from_toml(cls, path: Path, **overrides: object) -> "TrainingConfig":
+        """Read a configuration file; `overrides` replace its top-level entries.
+
+        Raises:
+            DataError: if the file is missing, is no TOML, or says what no run can do.
+        """
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}; name a TOML file") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is not valid TOML: {error}; correct that line") from error
+        return _checked(values | overrides, str(path))
+
+
+def _checked(values: dict[str, object], origin: str) -> TrainingConfig:
+    try:
+        config = TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{origin}: {place}: {first['msg']}; correct that entry") from error
+    if config.source not in SOURCES:
+        raise DataError(f"{origin}: no source {config.source!r}; use one of {', '.join(SOURCES)}")
+    return config
+
+
+_NETWORKS: dict[str, FNNConfig | BLSTMConfig] = {
+    "blstm-1": BLSTMConfig(layers=1),
+    "blstm-2": BLSTMConfig(layers=2),
+    "blstm-3": BLSTMConfig(layers=3),
+    "fnn-1": FNNConfig.fnn1(),
+    "fnn-2": FNNConfig.fnn2(),
+}
+
+
+def published(
+    model: str, folders: Sequence[Path], validation: Sequence[str], **overrides: object
+) -> TrainingConfig:
+    """The configuration of one of the paper's networks on folders of songs.
+
+    Args:
+        model: "blstm-1", "blstm-2", "blstm-3", "fnn-1" or "fnn-2".
+        folders: folders of songs, see `stemblend.datasets.folder`.
+        validation: names of the songs kept for validation, by shell patterns; without any,
+            every tenth song is.
+        **overrides: replace entries of `TrainingConfig`.
+
+    Raises:
+        DataError: if the model is unknown or a setting is not possible.
+    """
+    if model not in _NETWORKS:
+        raise DataError(f"there is no network {model!r}; use {', '.join(_NETWORKS)}")
+    collections = [Collection(path=path, validation=tuple(validation)) for path in folders]
+    values: dict[str, object] = {
+        "source": "vocals",
+        "network": _NETWORKS[model],
+        "data": collections,
+    }
+    if model.startswith("fnn"):
+        values |= {"batch": 128, "frames": 16}
+    if not validation:
+        values["hold_out_every"] = 10
+    return _checked(values | overrides, "the options")

@@ -1,0 +1,295 @@
+"""The training loop: reads from top to bottom, and resumes bit for bit on the CPU."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stemblend.datasets.folder import find_tracks
+from stemblend.separators.blstm import BLSTM
+from stemblend.separators.fnn import FNN
+from stemblend.separators.weights import save_network
+from stemblend.spectral import STFT
+from stemblend.training.checkpoint import (
+    Progress,
+    load_checkpoint,
+    save_checkpoint,
+)
+from stemblend.training.config import TrainingConfig
+from stemblend.training.excerpts import Batch, ExcerptSource
+from stemblend.training.objective import band_mask, blstm_loss, fnn_loss, spectral_sdr
+from stemblend.training.pca import fit_pca, pca_file
+from stemblend.training.recordings import Recording, decode_tracks
+from stemblend.training.runlog import RunLog
+
+_SCALING_BATCHES = 20
+_VALIDATION_EXCERPTS = 12
+"""Excerpts of a validation song, evenly spaced; a short song has fewer."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the trainer tells its caller after every step.
+
+    Attributes:
+        step: mini-batches done.
+        steps: mini-batches to do.
+        loss: training loss of the last mini-batch.
+        score: latest validation score in dB, None before the first.
+        best: best validation score in dB so far.
+        data_share: share of the time so far that was spent on making mini-batches.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    score: float | None
+    best: float | None
+    data_share: float
+
+
+Songs = Sequence[Sequence[Recording]]
+
+
+def load_data(
+    config: TrainingConfig, cache: Path, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[tuple[float, Songs]], list[Songs]]:
+    """Decode the collections and split off the validation songs.
+
+    Args:
+        config: names the collections.
+        cache: folder for decoded stems, see `decode_tracks`.
+        progress: called with songs done and their number, for each collection.
+
+    Returns:
+        Weight and training songs of each collection; validation songs of each collection.
+
+    Raises:
+        DataError, AudioError: if the data cannot be used.
+    """
+    training, validation = [], []
+    for collection in config.data:
+        tracks = [
+            track
+            for track in find_tracks(collection.path)
+            if not any(fnmatch(track.name, pattern) for pattern in collection.exclude)
+        ]
+        songs = decode_tracks(tracks, config.network.sample_rate, cache, progress)
+        held = [
+            any(fnmatch(track.name, pattern) for pattern in collection.validation)
+            or (config.hold_out_every > 0 and number % config.hold_out_every == 1)
+            for number, track in enumerate(tracks, 1)
+        ]
+        if len(tracks) == 1:
+            held = [False]
+        pairs = list(zip(songs, held, strict=True))
+        training.append((collection.weight, [song for song, is_held in pairs if not is_held]))
+        validation.append([song for song, is_held in pairs if is_held])
+    return training, validation
+
+
+def build_network(config: TrainingConfig) -> FNN | BLSTM:
+    """A network with random weights drawn from the configuration's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return FNN(config.network) if config.network.kind == "fnn" else BLSTM(config.network)
+
+
+def excerpt_samples(config: TrainingConfig) -> int:
+    """Samples of an excerpt, so that it has the configured frames and an FNN's context."""
+    reach = config.network.reach if config.network.kind == "fnn" else 0
+    return (config.frames + 2 * reach - 1) * config.network.hop
+
+
+def validation_batches(config: TrainingConfig, songs: Songs) -> list[Batch]:
+    """One batch a song that has the source: evenly spaced excerpts of the song as it is."""
+    samples = excerpt_samples(config.model_copy(update={"frames": max(config.frames, 250)}))
+    batches = []
+    for song in songs:
+        # a stem of several sources that the wanted one is part of leaves nothing to compare with
+        if any(config.source in r.sources and len(r.sources) > 1 for r in song):
+            continue
+        wanted = [r for r in song if config.source in r.sources and r.active]
+        if not wanted:
+            continue
+        length = max(recording.waveform.shape[1] for recording in song)
+        count = min(_VALIDATION_EXCERPTS, max(length // samples, 1))
+        starts = np.linspace(0, max(length - samples, 0), count).astype(int)
+        mixtures, targets = [], []
+        for start in starts:
+            stems = {r: np.broadcast_to(r.excerpt(int(start), samples), (2, samples)) for r in song}
+            mixtures.append(np.sum(list(stems.values()), axis=0, dtype=np.float32))
+            targets.append(stems[wanted[0]])
+        bandwidth = np.full(count, wanted[0].bandwidth, np.float32)
+        batches.append(Batch(np.stack(mixtures), np.stack(targets), bandwidth))
+    return batches
+
+
+def _transform(batch: Batch, stft: STFT, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    mixture = stft.forward(torch.from_numpy(batch.mixture).to(device))
+    target = stft.forward(torch.from_numpy(batch.target).to(device))
+    return mixture, target, torch.from_numpy(batch.bandwidth).to(device)
+
+
+def _learning_rate(config: TrainingConfig, step: int) -> float:
+    """Constant, then half a cosine down to a hundredth over the last `decay` of the steps."""
+    start = (1 - config.decay) * config.steps
+    along = min(max((step - start) / max(config.steps - start, 1), 0.0), 1.0)
+    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
+
+
+def _validate(network: FNN | BLSTM, batches: Sequence[Batch], device: torch.device) -> float:
+    """Mean over songs of the raw estimate's SDR in dB."""
+    frozen = network.folded() if isinstance(network, FNN) else network
+    scores = []
+    with torch.inference_mode():
+        for batch in batches:
+            mixture, target, _ = _transform(batch, network.config.stft, device)
+            signal, error = spectral_sdr(frozen, mixture, target)
+            scores.append(10 * math.log10(max(float(signal), 1e-9) / max(float(error), 1e-9)))
+    return float(np.mean(scores))
+
+
+def _standardise(network: BLSTM, source: ExcerptSource, rng: np.random.Generator) -> None:
+    features, powers = [], []
+    stft = network.config.stft
+    for _ in range(_SCALING_BATCHES):
+        mixture, target, _ = _transform(source.draw(rng, 4), stft, torch.device("cpu"))
+        features.append(network.features(mixture.abs()).flatten(0, 1))
+        powers.append(target.abs().square().mean((0, 3)).flatten())
+    network.standardise(torch.cat(features), torch.stack(powers).mean(0).sqrt())
+
+
+def train(
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    cache: Path | None = None,
+    device: str = "cpu",
+    progress: Callable[[Report], None] | None = None,
+    decoding: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train one network for one source, or go on where an earlier call stopped.
+
+    Args:
+        config: all that decides about the run.
+        folder: holds `checkpoint.safetensors`, `log.jsonl`, TensorBoard events and, in the end,
+            `weights.safetensors`; a checkpoint found here is resumed.
+        cache: folder for decoded stems and PCAs, which runs may share; `folder/cache` if None.
+        device: "cpu", "cuda" or "mps".
+        progress: called after every step.
+        decoding: called with songs decoded and their number.
+
+    Returns:
+        Path of the weights with the best validation score (of the last step without validation
+        songs), with the configuration in the file's metadata.
+
+    Raises:
+        DataError, AudioError: if the data or the checkpoint cannot be used.
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    where = torch.device(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    cache = cache or folder / "cache"
+    training, validation = load_data(config, cache, decoding)
+    source = ExcerptSource(training, config.source, config.augmentation, excerpt_samples(config))
+    held = validation_batches(config, [song for songs in validation for song in songs])
+    network = build_network(config)
+    rng = np.random.default_rng(config.seed)
+    checkpoint = folder / "checkpoint.safetensors"
+    resumed = checkpoint.exists()
+    # a generator of its own: whether a PCA is fitted or found must not change the mini-batches
+    preparation = np.random.default_rng((config.seed, 1))
+    if not resumed and isinstance(network, BLSTM):
+        _standardise(network, source, preparation)
+    elif not resumed and isinstance(network, FNN) and network.config.pca is not None:
+        fit_pca(network, source, preparation, pca_file(config, cache))
+    network.to(where)
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    state = Progress()
+    if resumed:
+        state = load_checkpoint(checkpoint, network, optimiser, rng, _same_network(config))
+    log = RunLog(folder / "log.jsonl", state.step)
+    events = SummaryWriter(str(folder / "events"), purge_step=state.step)
+    loss_of: Callable[..., Tensor] = fnn_loss if isinstance(network, FNN) else blstm_loss
+    stft, rate = config.network.stft, config.network.sample_rate
+    began = saved = time.monotonic()
+    waited = 0.0
+    score = state.best_score
+    while state.step < config.steps and state.stale < config.patience:
+        asked = time.monotonic()
+        batch = source.draw(rng, config.batch)
+        mixture, target, bandwidth = _transform(batch, stft, where)
+        waited += time.monotonic() - asked
+        for group in optimiser.param_groups:
+            group["lr"] = _learning_rate(config, state.step)
+        autocast = torch.autocast(where.type, torch.bfloat16)
+        with autocast if config.precision == "bfloat16" else nullcontext():
+            mask = band_mask(bandwidth, rate, stft.bins)
+            loss = loss_of(network, mixture, target, mask, config.target)
+        optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+        optimiser.step()
+        state.step += 1
+        entry: dict[str, Any] = {"step": state.step, "loss": loss.item(), "gradient": norm.item()}
+        if held and (state.step % config.validate_every == 0 or state.step == config.steps):
+            score = entry["score"] = _validate(network, held, where)
+            state.stale += 1
+            if state.best_score is None or score > state.best_score:
+                state.best_score, state.stale = score, 0
+                state.best = _copy(network)
+        log.write(entry)
+        for name in entry.keys() - {"step"}:
+            events.add_scalar(name, entry[name], state.step)
+        if time.monotonic() - saved >= 60 * config.checkpoint_minutes:
+            save_checkpoint(checkpoint, network, optimiser, rng, state, config.model_dump_json())
+            saved = time.monotonic()
+        if progress is not None:
+            share = waited / (time.monotonic() - began)
+            report = Report(state.step, config.steps, entry["loss"], score, state.best_score, share)
+            progress(report)
+    events.close()
+    save_checkpoint(checkpoint, network, optimiser, rng, state, config.model_dump_json())
+    return _finish(config, folder, network, state)
+
+
+def _same_network(config: TrainingConfig) -> Callable[[str], bool]:
+    def fits(stored: str) -> bool:
+        values = json.loads(stored)
+        wanted = json.loads(config.model_dump_json())
+        return all(values[name] == wanted[name] for name in ("source", "network"))
+
+    return fits
+
+
+def _copy(network: FNN | BLSTM) -> dict[str, Tensor]:
+    """The state without the PCA, which never changes and is large."""
+    return {
+        name: value.detach().clone()
+        for name, value in network.state_dict().items()
+        if not name.startswith("pca_")
+    }
+
+
+def _finish(config: TrainingConfig, folder: Path, network: FNN | BLSTM, state: Progress) -> Path:
+    network.load_state_dict(state.best or _copy(network), strict=False)
+    path = folder / "weights.safetensors"
+    metadata = {
+        "source": config.source,
+        "training": config.model_dump_json(),
+        "steps": str(state.step),
+        "validation_sdr": json.dumps(state.best_score),
+    }
+    save_network(network, path, metadata)
+    return path

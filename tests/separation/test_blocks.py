@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stemblend.separation import blocks
+from stemblend.separators.base import BlockSupport
+
+RATE = 1000
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    samples=st.integers(1, 1000),
+    piece=st.integers(1, 300),
+    context=st.integers(0, 60),
+    step=st.sampled_from([1, 8, 50]),
+)
+def test_a_local_system_does_not_see_the_blocks(samples, piece, context, step):
+    """A filter no longer than the context gives the same in blocks as at once."""
+    rng = np.random.default_rng(0)
+    song = rng.standard_normal((2, samples)).astype(np.float32)
+    taps = rng.standard_normal(context + 1).astype(np.float32)
+
+    def system(window: np.ndarray) -> np.ndarray:
+        return np.stack([[np.convolve(row, taps)[: window.shape[1]] for row in window]])
+
+    pieces = [song[:, i : i + piece] for i in range(0, samples, piece)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK_SECONDS", 0.1)
+        support = BlockSupport(context, 0, step)
+        out = list(blocks.overlapping_estimates(pieces, system, support, RATE))
+    np.testing.assert_allclose(np.concatenate(out, -1), system(song), rtol=1e-4, atol=1e-4)
+
+
+def test_windows_are_bounded(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.2)
+    lengths = []
+
+    def system(window: np.ndarray) -> np.ndarray:
+        lengths.append(window.shape[1])
+        return window[None]
+
+    song = np.ones((1, 10_000), np.float32)
+    list(blocks.overlapping_estimates([song], system, BlockSupport(64, 32, 16), RATE))
+    assert max(lengths) <= 64 + 208 + 32 + 100
+    assert sum(lengths) < 2.5 * 10_000
+
+
+def test_without_block_support_the_song_comes_whole():
+    pieces = [np.ones((2, n), np.float32) for n in (3, 4, 5)]
+    out = list(blocks.overlapping_estimates(pieces, lambda w: w[None], None, RATE))
+    assert [part.shape for part in out] == [(1, 2, 12)]
+
+
+def test_an_empty_stream_gives_nothing():
+    assert (
+        list(blocks.overlapping_estimates([], lambda w: w[None], BlockSupport(8, 8, 8), RATE)) == []
+    )

@@ -1,0 +1,173 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from stemblend.errors import ModelError
+from stemblend.separation.blocks import estimate_in_blocks
+from stemblend.separators import BLSTM, FNN, BLSTMConfig, FNNConfig, NetworkSeparator, Separator
+from stemblend.separators.base import block_step
+from stemblend.separators.windows import in_windows
+
+
+def parameters(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def small_fnn(seed: int = 0, **changes: object) -> FNN:
+    torch.manual_seed(seed)
+    network = FNN(FNNConfig(layers=3, context=2, n_fft=64, hop=32).model_copy(update=changes))
+    if network.config.pca is not None:
+        torch.nn.init.orthogonal_(network.pca_basis)
+        torch.nn.init.uniform_(network.pca_mean)
+    return network
+
+
+def small_blstm(seed: int = 0) -> BLSTM:
+    torch.manual_seed(seed)
+    return BLSTM(BLSTMConfig(layers=1, cells=6, n_fft=64, hop=32, sample_rate=8000))
+
+
+@pytest.mark.parametrize(
+    ("network", "count"),
+    [
+        (lambda: FNN(FNNConfig.fnn1()), 2_370_060),
+        (lambda: FNN(FNNConfig.fnn2()), 3_028_239),
+        (lambda: BLSTM(BLSTMConfig(layers=1)), 3_070_026),
+        (lambda: BLSTM(BLSTMConfig(layers=2)), 4_574_026),
+        (lambda: BLSTM(BLSTMConfig(layers=3)), 6_078_026),
+    ],
+)
+def test_published_sizes(network, count):
+    # counted from the layer sizes of Uhlich et al. 2017, with PyTorch's two LSTM biases
+    assert parameters(network()) == count
+
+
+@pytest.mark.parametrize("pca", [None, 40])
+def test_fnn_on_frames_equals_the_paper_s_supervectors(pca):
+    """Written out with loops: gather frames, divide by gamma, PCA, dense layers, multiply back."""
+    network = small_fnn(pca=pca)
+    magnitude = torch.rand(2, 33, 20)
+    config = network.config
+    with torch.no_grad():
+        fast = network(magnitude[None])[0]
+        for channel in range(2):
+            padded = functional.pad(magnitude[channel], (config.reach, config.reach))
+            for frame in range(20):
+                taps = [padded[:, frame + 2 * k] for k in range(2 * config.context + 1)]
+                gamma = torch.stack([tap.norm() for tap in taps]).mean() / 33**0.5
+                x = torch.cat(taps) / gamma
+                if pca is not None:
+                    x = network.pca_basis @ (x - network.pca_mean)
+                for layer in network.layers:
+                    x = (layer.weight @ x + layer.bias).relu()
+                torch.testing.assert_close(fast[channel, :, frame], x * gamma, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [0.1, 10.0])
+def test_fnn_scales_with_its_input(gain):
+    network = small_fnn()
+    magnitude = torch.rand(1, 2, 33, 30)
+    torch.testing.assert_close(network(gain * magnitude), gain * network(magnitude))
+
+
+def test_fnn_is_silent_in_silence():
+    assert network_peak(small_fnn(), torch.zeros(1, 2, 33, 12)) < 1e-5
+
+
+def network_peak(network: torch.nn.Module, magnitude: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float(network(magnitude).abs().max())
+
+
+def test_blstm_mask_is_between_nothing_and_the_mixture():
+    magnitude = torch.rand(1, 2, 33, 25)
+    estimate = small_blstm()(magnitude)
+    assert (estimate >= 0).all()
+    assert (estimate <= magnitude).all()
+
+
+def test_blstm_standardises_its_input():
+    network = small_blstm()
+    features = 5 + 3 * torch.randn(4000, 66)
+    network.standardise(features, torch.ones(66))
+    scaled = (features - network.input_mean) * network.input_scale
+    torch.testing.assert_close(scaled.mean(0), torch.zeros(66), rtol=0, atol=1e-4)
+    torch.testing.assert_close(scaled.std(0), torch.ones(66), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 6])
+def test_any_number_of_channels(channels):
+    rng = np.random.default_rng(0)
+    mixture = rng.standard_normal((channels, 1000)).astype(np.float32)
+    separator = NetworkSeparator({"drums": small_blstm(0), "vocals": small_blstm(1)})
+    stems = separator.estimate(mixture)
+    assert separator.sources == ("vocals", "drums")
+    assert stems.shape == (2, channels, 1000)
+    # channels are heard in pairs, and one without a partner is its own
+    if channels == 1:
+        twice = separator.estimate(np.repeat(mixture, 2, 0)).mean(1, keepdims=True)
+        np.testing.assert_allclose(stems, twice, atol=1e-5)
+    else:
+        np.testing.assert_allclose(stems[:, :2], separator.estimate(mixture[:2]), atol=1e-5)
+
+
+def test_estimates_keep_the_mixture_s_phase():
+    mixture = np.random.default_rng(0).standard_normal((2, 2000)).astype(np.float32)
+    separator = NetworkSeparator({"vocals": small_blstm()})
+    assert isinstance(separator, Separator)
+    everything = small_blstm()
+    torch.nn.init.constant_(everything.dense.bias, 40.0)  # the mask is one everywhere
+    torch.nn.init.zeros_(everything.dense.weight)
+    whole = NetworkSeparator({"vocals": everything}).estimate(mixture)
+    np.testing.assert_allclose(whole[0], mixture, atol=1e-5)
+    chosen = separator.estimate(mixture, ["vocals"])
+    np.testing.assert_array_equal(chosen, separator.estimate(mixture))
+
+
+def test_networks_must_share_their_transform():
+    with pytest.raises(ModelError, match="blend them"):
+        NetworkSeparator({"vocals": small_blstm(), "drums": small_fnn()})
+    with pytest.raises(ModelError, match="kazoo"):
+        NetworkSeparator({"kazoo": small_blstm()})
+
+
+@pytest.mark.parametrize("kind", [small_fnn, small_blstm])
+def test_blocks_equal_the_whole_song(monkeypatch, kind):
+    """Far below the -60 dB at which a seam would begin to matter."""
+    separator = NetworkSeparator({"vocals": kind()})
+    song = np.random.default_rng(0).standard_normal((2, 100_000)).astype(np.float32)
+    whole = separator.estimate(song)
+    windows = []
+    monkeypatch.setattr("stemblend.separation.blocks.BLOCK_SECONDS", 0.1)
+    estimate = separator.estimate
+    monkeypatch.setattr(
+        separator, "estimate", lambda x, s=None: windows.append(x.shape[1]) or estimate(x, s)
+    )
+    difference = estimate_in_blocks(separator, song) - whole
+    assert len(windows) > 5
+    assert 10 * np.log10(np.square(difference).mean() / np.square(song).mean()) < -100
+
+
+def test_windows_of_a_network_without_memory_leave_no_trace():
+    magnitude = torch.rand(2, 5, 2000)
+    torch.testing.assert_close(in_windows(lambda m: 0.5 * m, magnitude), 0.5 * magnitude)
+    for frames in (1, 2, 61, 441, 443, 502):
+        part = magnitude[..., :frames]
+        torch.testing.assert_close(in_windows(lambda m: m.square(), part), part.square())
+
+
+@pytest.mark.parametrize(
+    ("members", "rate", "step"),
+    [
+        ([(44100, 512)], 44100, 512),
+        ([(44100, 512), (32000, 512)], 44100, 225_792),
+        ([(22050, 512)], 44100, 1024),
+        ([(16000, 160)], 44100, 441),
+    ],
+)
+def test_block_step(members, rate, step):
+    assert block_step(members, rate) == step
+    for member, own in members:
+        assert step * member % rate == 0
+        assert step * member // rate % own == 0

@@ -1,0 +1,201 @@
+import numpy as np
+import pytest
+import soundfile
+
+from stemblend.datasets.folder import find_tracks, parse_label
+from stemblend.errors import DataError
+from stemblend.separators import SOURCES
+from stemblend.training import augmentation
+from stemblend.training.config import AugmentationConfig, TrainingConfig, published
+from stemblend.training.excerpts import ExcerptSource
+from stemblend.training.pca import principal_components
+from stemblend.training.recordings import decode_tracks
+from tests.training.conftest import RATE
+
+PLAIN = AugmentationConfig(level=False, pan=False, drop=0, master_gain=(1, 1))
+
+
+def excerpts(songs, tmp_path, target="vocals", samples=2000, **changes):
+    decoded = decode_tracks(find_tracks(songs), RATE, tmp_path / "cache")
+    return ExcerptSource([(1.0, decoded)], target, PLAIN.model_copy(update=changes), samples)
+
+
+def test_labels():
+    assert parse_label("vocals") == {"vocals"}
+    assert parse_label("bass+other") == {"bass", "other"}
+    assert parse_label("accompaniment") == {"bass", "drums", "other"}
+    assert parse_label("mixture") is None
+
+
+def test_a_missing_stem_is_silence_and_tracks_have_names(songs):
+    tracks = find_tracks(songs)
+    assert [track.name for track in tracks] == ["song 0", "song 1", "song 2"]
+    stems, rate = tracks[1].read(start=100, samples=500)
+    assert rate == RATE
+    assert tuple(stems) == SOURCES
+    assert all(stem.shape == (2, 500) for stem in stems.values())
+    assert not stems["other"].any()
+    assert stems["bass"].any()
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+def test_folders_without_songs(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=folder):
+        find_tracks(tmp_path / folder)
+
+
+def test_stems_of_different_rates(tmp_path):
+    (tmp_path / "song").mkdir()
+    for name, rate in (("vocals", 8000), ("bass", 16000)):
+        soundfile.write(tmp_path / f"song/{name}.wav", np.zeros(100), rate)
+    with pytest.raises(DataError, match="different sample rates"):
+        find_tracks(tmp_path)[0].read()
+
+
+def test_decoding_is_cached_and_keeps_the_samples(songs, tmp_path):
+    tracks = find_tracks(songs)
+    first = decode_tracks(tracks, RATE, tmp_path / "cache")
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    decode_tracks(tracks, RATE, tmp_path / "cache")
+    assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "cache").iterdir()}
+    recording = next(r for r in first[0] if r.sources == {"vocals"})
+    wave, _ = soundfile.read(songs / "song 0/vocals.wav", dtype="float32", always_2d=True)
+    np.testing.assert_array_equal(recording.waveform, wave.T)
+    np.testing.assert_array_equal(recording.excerpt(-5, 20)[:, 5:], wave.T[:, :15])
+    assert recording.bandwidth == RATE / 2
+    assert recording.active_frames.min() == 5  # the first half second is silent
+
+
+def test_excerpts_are_reproducible(songs, tmp_path):
+    source = excerpts(songs, tmp_path)
+    one = source.draw(np.random.default_rng(7), 4)
+    other = source.draw(np.random.default_rng(7), 4)
+    np.testing.assert_array_equal(one.mixture, other.mixture)
+    np.testing.assert_array_equal(one.target, other.target)
+
+
+def test_the_mixture_is_the_sum_of_the_stems(songs, tmp_path):
+    """Without mixing songs, what is left without the target are stems of the same place."""
+    source = excerpts(songs, tmp_path, mix=False, gain=False, swap=False)
+    batch = source.draw(np.random.default_rng(0), 8)
+    rest = batch.mixture - batch.target
+    waves = {}
+    for track in find_tracks(songs):
+        stems, _ = track.read()
+        waves[track.name] = stems["bass"] + stems["drums"]
+    for index in range(8):
+        inner = rest[index][:, 500:600]
+        found = any(
+            np.abs(inner - wave[:, i : i + 100]).max() < 1e-6
+            for wave in waves.values()
+            for i in range(wave.shape[1] - 100)
+            if abs(inner[0, 0] - wave[0, i]) < 1e-6
+        )
+        assert found or not inner.any()
+
+
+def test_gains_and_swaps_stay_in_the_paper_s_limits(songs, tmp_path):
+    """Right is half of left in every stem, so the ratio tells the swap and the level the gain."""
+    source = excerpts(songs, tmp_path, target="bass", active_share=1.0)
+    batch = source.draw(np.random.default_rng(0), 300)
+    levels = np.abs(batch.target[..., 800:1200]).max(-1)
+    levels = levels[levels.max(1) > 0.01]
+    swapped = levels[:, 1] > levels[:, 0]
+    assert 0.4 < swapped.mean() < 0.6
+    gains = levels.max(1) / 0.2
+    assert 0.24 < gains.min() < 0.35
+    assert 1.15 < gains.max() < 1.26
+
+
+@pytest.mark.parametrize("switch", ["swap", "gain", "chunk"])
+def test_each_augmentation_can_be_switched_off(songs, tmp_path, switch):
+    on = {"swap": False, "gain": False, "chunk": False}
+    rng = np.random.default_rng(0)
+    plain = excerpts(songs, tmp_path, target="bass", **on).draw(rng, 40).target
+    rng = np.random.default_rng(0)
+    more = excerpts(songs, tmp_path, target="bass", **(on | {switch: True})).draw(rng, 40).target
+    left, right = np.abs(plain).max(-1).T
+    assert (left >= right).all()
+    assert not np.array_equal(plain, more)
+    if switch == "swap":
+        assert (np.abs(more).max(-1)[:, 0] < np.abs(more).max(-1)[:, 1]).any()
+
+
+def test_instruments_come_from_different_songs(songs, tmp_path):
+    """The songs' basses have their own pitches: with mixing, drums of one meet bass of another."""
+    source = excerpts(songs, tmp_path, target="bass", gain=False, swap=False)
+    allowed = frozenset({"bass", "drums"})
+    rng = np.random.default_rng(0)
+    pairs = {
+        (
+            source._recording(rng, allowed, "bass").path,
+            source._recording(rng, allowed, "drums").path,
+        )
+        for _ in range(200)
+    }
+    assert len(pairs) == 9
+
+
+def test_a_stem_of_several_sources_is_never_a_rival_of_its_own_part(tmp_path):
+    for song, names in (("a", ["vocals", "accompaniment"]), ("b", ["drums", "bass+other"])):
+        (tmp_path / "songs" / song).mkdir(parents=True)
+        for name in names:
+            wave = np.random.default_rng(0).standard_normal(RATE)
+            soundfile.write(tmp_path / f"songs/{song}/{name}.wav", 0.1 * wave, RATE)
+    decoded = decode_tracks(find_tracks(tmp_path / "songs"), RATE, tmp_path / "cache")
+    source = ExcerptSource([(1.0, decoded)], "vocals", PLAIN, 1000)
+    for (allowed, wanted), (pools, _, _) in source._pools.items():
+        for recording in (r for pool in pools for r in pool):
+            assert wanted in recording.sources
+            assert recording.sources <= allowed
+    with pytest.raises(DataError, match="bass"):
+        ExcerptSource([(1.0, decoded)], "bass", PLAIN, 1000)
+
+
+def test_panning_keeps_the_power():
+    wave = np.ones((1, 10), np.float32)
+    for position in (-1.0, -0.3, 0.0, 0.8):
+        panned = augmentation.pan_mono(wave, position)
+        assert np.square(panned).sum(0) == pytest.approx(2)
+    np.testing.assert_allclose(augmentation.pan_mono(wave, 0.0), np.ones((2, 10)), rtol=1e-6)
+    assert np.abs(augmentation.pan_mono(wave, -1.0)[1]).max() < 1e-6
+
+
+def test_principal_components_against_numpy():
+    data = np.random.default_rng(0).standard_normal((500, 12)) * np.arange(1, 13)
+    centred = data - data.mean(0)
+    basis = principal_components(centred.T @ centred / 500, 5)
+    _, _, right = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(np.abs(basis @ right[:5].T), np.eye(5), atol=1e-8)
+
+
+def test_configuration_files(tmp_path):
+    good = published("fnn-1", [tmp_path], (), source="bass", steps=7)
+    assert (good.network.kind, good.steps, good.hold_out_every) == ("fnn", 7, 10)
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'source = "drums"\nsteps = 5\n[network]\nkind = "blstm"\nlayers = 1\n'
+        '[[data]]\npath = "songs"\n'
+    )
+    assert TrainingConfig.from_toml(path, steps=6).steps == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("source = ", "not valid TOML"),
+        ('source = "kazoo"\n[network]\nkind="blstm"\n[[data]]\npath="x"', "kazoo"),
+        ('source = "bass"\n[network]\nkind="rnn"\n[[data]]\npath="x"', "network"),
+        ('source = "bass"\nsteps=-1\n[network]\nkind="fnn"\n[[data]]\npath="x"', "steps"),
+    ],
+)
+def test_bad_configuration_files_are_named(tmp_path, text, sentence):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=sentence):
+        TrainingConfig.from_toml(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        TrainingConfig.from_toml(tmp_path / "none.toml")
+    with pytest.raises(DataError, match="no network 'rnn'"):
+        published("rnn", [tmp_path], ())

@@ -1,0 +1,107 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from stemblend.errors import DataError
+from stemblend.separators.weights import load_network
+from stemblend.training.trainer import train
+from tests.training.conftest import SMALL_FNN, small_config, write_songs
+
+
+def test_a_network_learns_the_song_it_hears(songs, tmp_path):
+    """The loss of the last steps is well below that of the first, and the SDR rises."""
+    reports = []
+    config = small_config(songs, steps=150, learning_rate=1e-2, validate_every=10, patience=20)
+    weights = train(config, tmp_path / "run", progress=reports.append)
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
+    scores = [report.score for report in reports if report.score is not None]
+    assert max(scores) > scores[0] + 3
+    assert reports[-1].best == max(scores)
+    network = load_network(weights)
+    assert network.config == config.network
+    with safe_open(weights, "pt") as file:
+        assert json.loads(file.metadata()["validation_sdr"]) == reports[-1].best
+
+
+@pytest.mark.parametrize("kind", ["blstm", "fnn"])
+def test_a_killed_run_resumes_bit_for_bit(songs, tmp_path, kind):
+    """Killed at some moment and started again, it ends with the weights of an unbroken run."""
+    changes = {} if kind == "blstm" else {"network": SMALL_FNN, "frames": 8}
+    config = small_config(songs, steps=40, **changes)
+    unbroken = train(config, tmp_path / "unbroken", cache=tmp_path / "cache")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from stemblend.training.trainer import train\n"
+        "from stemblend.training.config import TrainingConfig\n"
+        "config = TrainingConfig.model_validate_json(sys.argv[1])\n"
+        "train(config, Path(sys.argv[2]), cache=Path(sys.argv[3]))\n"
+    )
+    broken = tmp_path / "broken"
+    arguments = [config.model_dump_json(), str(broken), str(tmp_path / "cache")]
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments])
+    deadline = time.monotonic() + 60
+    while not (broken / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(float(np.random.default_rng(os.getpid()).uniform(0, 0.15)))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    steps_before = len((broken / "log.jsonl").read_text().splitlines())
+    resumed = train(config, broken, cache=tmp_path / "cache")
+    assert 0 < steps_before <= 40
+    one, other = load_file(unbroken), load_file(resumed)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    # the log has every step once, with the same losses
+    assert (broken / "log.jsonl").read_text() == (tmp_path / "unbroken/log.jsonl").read_text()
+    assert not list(broken.glob(".checkpoint*")) or steps_before < 40
+
+
+def test_early_stopping(songs, tmp_path):
+    config = small_config(songs, steps=500, learning_rate=1e-12, validate_every=1, patience=3)
+    reports = []
+    train(config, tmp_path / "run", progress=reports.append)
+    assert len(reports) < 100
+
+
+def test_a_checkpoint_of_another_network_is_refused(songs, tmp_path):
+    train(small_config(songs, steps=2), tmp_path / "run")
+    with pytest.raises(DataError, match="another source or network"):
+        train(small_config(songs, steps=2, source="bass"), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_named(songs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/checkpoint.safetensors").write_bytes(b"nothing of use")
+    with pytest.raises(DataError, match=r"checkpoint\.safetensors is no readable checkpoint"):
+        train(small_config(songs), tmp_path / "run")
+
+
+def test_a_source_without_stems(songs, tmp_path):
+    with pytest.raises(DataError, match="other"):
+        train(small_config(songs, source="other"), tmp_path / "run")
+
+
+def test_bfloat16_trains(songs, tmp_path):
+    reports = []
+    train(small_config(songs, precision="bfloat16"), tmp_path / "run", progress=reports.append)
+    assert np.isfinite([report.loss for report in reports]).all()
+
+
+def test_the_share_of_validation_songs(tmp_path):
+    from stemblend.training.trainer import load_data
+
+    songs = write_songs(tmp_path / "songs", 12, seconds=0.5)
+    config = small_config(songs, data=[{"path": songs}], hold_out_every=5)
+    training, validation = load_data(config, tmp_path / "cache")
+    assert len(training[0][1]) == 9
+    assert len(validation[0]) == 3
