@@ -123,7 +123,7 @@ def measure(prepare: Callable, version: str, seconds: float, sources: int) -> Ru
 ROWS = (
     ("museval", museval, "v4"),
     ("stemblend", stemblend, "v4"),
-    ("stemblend, four systems", stemblend_four_systems, "v4"),
+    ("stemblend, four systems (museval: one)", stemblend_four_systems, "v4"),
     ("stemblend, SDR only", stemblend_sdr_only, "v4"),
     ("museval", museval, "v3"),
     ("mir_eval", mir_eval, "v3"),

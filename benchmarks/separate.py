@@ -101,15 +101,16 @@ def main() -> None:
     """Measure all systems and print a table."""
     parser = argparse.ArgumentParser(description="Time and memory of separating a song.")
     parser.add_argument("--hour", action="store_true", help="also separate a song of an hour")
+    parser.add_argument("--model", nargs="*", default=["blend", "blstm", "fnn"])
     parser.add_argument("--worker")
     parser.add_argument("--song", type=Path)
     arguments = parser.parse_args()
     if arguments.worker:
         worker(arguments.worker, arguments.song)
         return
-    jobs = [(system, 240) for system in ("open-unmix", "blend", "blstm", "fnn")]
+    jobs = [(system, 240) for system in ("open-unmix", *arguments.model)]
     if arguments.hour:
-        jobs.append(("blend", 3600))
+        jobs.append((arguments.model[0], 3600))
     table = Table(
         "system", "song", "seconds", "s per s of audio", "time ratio", "peak memory", "ratio"
     )

@@ -36,10 +36,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stemblend.blending.blend import Blend
+from stemblend.devices import check_device
 from stemblend.errors import ModelError
 from stemblend.files import replacing
 from stemblend.separators.base import SOURCES, Separator
@@ -214,19 +214,6 @@ def save_blend(path: Path, members: Sequence[str], weights: Mapping[str, Sequenc
             temporary.write_text("\n".join(lines) + "\n")
     except OSError as error:
         raise ModelError(f"{path} cannot be written ({error.strerror}); name another") from error
-
-
-def check_device(device: str) -> str:
-    """`device` if torch can compute there.
-
-    Raises:
-        ModelError: if it cannot.
-    """
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(f"the device {device!r} is not available here; use cpu") from error
-    return device
 
 
 def load(name: str | Path = "blend", device: str = "cpu") -> Separator:

@@ -291,6 +291,7 @@ def test_systems_scored_together_equal_each_alone(version):
     for name, estimates in systems.items():
         alone = bss_eval(references, estimates, RATE, **options)
         np.testing.assert_allclose(together[name], alone, atol=1e-9)
+    assert bss_eval_systems(references, {}, RATE, **options) == {}
 
 
 @pytest.mark.parametrize("version", ["v3", "v4"])

@@ -36,7 +36,7 @@ def train(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Train a network for one source, or go on with a run that was stopped."""
-    from stemblend.models import check_device
+    from stemblend.devices import check_device
     from stemblend.training.config import TrainingConfig, published
     from stemblend.training.trainer import Report
     from stemblend.training.trainer import train as run

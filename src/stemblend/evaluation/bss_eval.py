@@ -154,7 +154,9 @@ def bss_eval_systems(
     ]
     workers = workers or _cores()
     parts = windows(true[0].shape[-1], sample_rate, window, hop)
-    empty = np.array([unscored(true, estimates, parts, silence) for estimates in found])
+    empty = np.zeros((len(found), len(parts)), bool)
+    for index, estimates in enumerate(found):
+        empty[index] = unscored(true, estimates, parts, silence)
     filled = [index for index in range(len(parts)) if not empty[:, index].all()]
     energies = np.full((8, len(found), len(true), len(parts)), np.nan)
 

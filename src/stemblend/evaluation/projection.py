@@ -146,7 +146,7 @@ def distortion_filters(
         references: `J` waveforms `(I, N)`.
         systems: the `J` estimates of each system.
         length: number of taps `L`.
-        workers: threads to use for the correlations; the factorisation uses those of BLAS.
+        workers: threads to use: for blocks of the correlations, then for the Gram matrices.
 
     Returns:
         `(bins, R, 2E)`: for each row of the estimates the filters of all regressors (`P`), and

@@ -39,6 +39,8 @@ def map_blocks(
         ).mT
         return [work(part, memory[..., : part.stop - part.start]) for part in parts[first::threads]]
 
+    if threads == 1:
+        return run(0)
     with ThreadPoolExecutor(threads) as pool:
         shares = list(pool.map(run, range(threads)))
     return [shares[n % threads][n // threads] for n in range(len(parts))]

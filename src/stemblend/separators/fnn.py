@@ -164,4 +164,4 @@ class FNN(nn.Module):
         hidden = (hidden + first.bias[:, None]).relu()
         for layer in others:
             hidden = functional.conv1d(hidden, layer.weight[..., None], layer.bias).relu()
-        return (hidden * gamma).view_as(magnitude)
+        return (hidden.float() * gamma).view_as(magnitude)

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
 from stemblend.separators import windows
 from stemblend.separators.base import SOURCES, BlockSupport
@@ -43,6 +44,7 @@ class NetworkSeparator:
                 "the networks have different sample rates or STFTs; blend them instead"
             )
         self._device = torch.device(device)
+        self._bfloat16 = computes_bfloat16(self._device)
         self._networks = {
             source: self._prepare(networks[source]) for source in SOURCES if source in networks
         }
@@ -97,7 +99,8 @@ class NetworkSeparator:
         magnitude = spectrogram.abs()
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for index, source in enumerate(wanted):
-            estimate = _apply(self._networks[source], magnitude)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+                estimate = _apply(self._networks[source], magnitude)
             gain = estimate / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
             stems[index] = self._stft.inverse(spectrogram * gain, samples).numpy(force=True)
         return stems

@@ -8,6 +8,7 @@ from itertools import product
 
 import scipy.signal
 import torch
+from jaxtyping import Complex, Float
 
 from stemblend.arrays import ArrayT, as_tensor, like
 
@@ -79,7 +80,9 @@ class STFT:
         """Number of frames for a signal of `samples` samples: every sample is fully covered."""
         return (samples - 1 + self.n_fft) // self.hop if samples else 0
 
-    def forward(self, waveform: ArrayT) -> ArrayT:
+    def forward(
+        self, waveform: Float[ArrayT, "*batch samples"]
+    ) -> Complex[ArrayT, "*batch bins frames"]:
         """Transform real waveforms.
 
         Args:
@@ -87,7 +90,7 @@ class STFT:
 
         Returns:
             `(..., bins, frames)`, complex64 or complex128, without scaling: a full-scale sine
-            peaks at half the window's sum.
+            peaks at half the window's sum. In memory the bins of a frame lie side by side.
         """
         signal = as_tensor(waveform)
         samples = signal.shape[-1]
@@ -104,7 +107,9 @@ class STFT:
         spectrum = spectrum.reshape(*signal.shape[:-1], frames, self.bins)
         return like(spectrum.transpose(-1, -2), waveform)
 
-    def inverse(self, spectrogram: ArrayT, samples: int) -> ArrayT:
+    def inverse(
+        self, spectrogram: Complex[ArrayT, "*batch bins frames"], samples: int
+    ) -> Float[ArrayT, "*batch {samples}"]:
         """Overlap-add the least-squares inverse.
 
         Args:
