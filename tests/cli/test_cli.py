@@ -230,7 +230,7 @@ def test_errors_are_one_sentence_without_a_traceback(tmp_path, capsys):
         raise AudioError("a [strange] file is broken; repair it")
 
     assert report_errors(raising) == 2
-    assert capsys.readouterr().err.strip() == "error: a [strange] file is broken; repair it"
+    assert capsys.readouterr().err.strip() == "error: a [strange] file is broken; repair it."
 
 
 def stemblend(*arguments: object, **options: object) -> subprocess.CompletedProcess:

@@ -47,13 +47,11 @@ def test_solves_like_lapack(order, condition):
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
-def test_multiply_row_reads_the_lower_half_only(order):
+def test_multiplies_a_row_by_a_vector(order):
     matrix = matrices(order, 10)
     vector = matrices(order, 3, seed=1)[:, 0]
-    lower = matrix * np.tri(order)[:, :, None, None]
-    planes = torch.stack([torch.tensor(lower.real), torch.tensor(lower.imag)], 2)
     out = torch.empty(7, 3, dtype=torch.float64), torch.empty(7, 3, dtype=torch.float64)
-    for row in range(order):
-        multiply_row(planes, row, [pair(v) for v in vector], out)
-        expected = np.einsum("kfm,kfm->fm", matrix[row], vector)
+    for i, row in enumerate(matrix):
+        multiply_row([pair(e) for e in row], i, [pair(v) for v in vector], out)
+        expected = np.einsum("kfm,kfm->fm", row, vector)
         np.testing.assert_allclose(unpair(out), expected, rtol=0, atol=1e-14)

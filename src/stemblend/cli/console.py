@@ -37,12 +37,17 @@ def report_errors(app: Callable[..., object]) -> int:
 
 def fail(error: Exception | str) -> None:
     """Print an error as one line on the error stream."""
-    err.print(f"[bold red]error:[/] {_plain(error)}")
+    err.print(f"[bold red]error:[/] {_sentence(error)}")
 
 
 def warn(text: str) -> None:
     """Print a warning as one line on the error stream."""
-    err.print(f"[bold yellow]warning:[/] {_plain(text)}")
+    err.print(f"[bold yellow]warning:[/] {_sentence(text)}")
+
+
+def _sentence(text: object) -> str:
+    plain = _plain(text)
+    return plain if plain.endswith(".") else f"{plain}."
 
 
 def _plain(text: object) -> str:

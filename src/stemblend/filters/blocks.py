@@ -31,12 +31,15 @@ def map_blocks(
     bins, frames = spectrogram.shape[-2:]
     size = max(1, min(frames, (_SERIAL - 1) // max(1, bins)))
     parts = [slice(start, min(start + size, frames)) for start in range(0, frames, size)]
+    # in the spectrogram's own order of bins and frames in memory
+    turned = spectrogram.stride(-2) < spectrogram.stride(-1)
+    sides = (size, bins) if turned else (bins, size)
     threads = max(1, min(len(parts), torch.get_num_threads()))
 
     def run(first: int) -> list[T]:
-        memory = torch.empty(
-            (planes, size, bins), dtype=torch.float64, device=spectrogram.device
-        ).mT
+        memory = torch.empty((planes, *sides), dtype=torch.float64, device=spectrogram.device)
+        if turned:
+            memory = memory.mT
         return [work(part, memory[..., : part.stop - part.start]) for part in parts[first::threads]]
 
     if threads == 1:

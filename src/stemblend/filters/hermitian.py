@@ -45,19 +45,17 @@ def solve_in_place(
             add_product(right[k], lower[i, k], right[i], sign=-1, conjugate=True)
 
 
-def multiply_row(matrix: torch.Tensor, row: int, vector: list[Pair], out: Pair) -> None:
+def multiply_row(row: list[Pair], index: int, vector: list[Pair], out: Pair) -> None:
     """Write one element of the product of a Hermitian matrix and a vector to `out`.
 
     Args:
-        matrix: `(order, order, 2, ...)`, real and imaginary parts; its upper half is not read.
-        row: index of the element.
+        row: the elements of one row of the matrix, as many as the vector has.
+        index: which row it is; the imaginary part of its diagonal element is not read.
         vector: as many pairs as the matrix has columns.
         out: overwritten; none of the vector's.
     """
-    for plane, value in zip(out, vector[row], strict=True):
-        torch.mul(matrix[row, row, 0], value, out=plane)
-    for k, value in enumerate(vector):
-        if k < row:
-            add_product(out, (matrix[row, k, 0], matrix[row, k, 1]), value)
-        elif k > row:
-            add_product(out, (matrix[k, row, 0], matrix[k, row, 1]), value, conjugate=True)
+    for plane, value in zip(out, vector[index], strict=True):
+        torch.mul(row[index][0], value, out=plane)
+    for k, (element, value) in enumerate(zip(row, vector, strict=True)):
+        if k != index:
+            add_product(out, element, value)

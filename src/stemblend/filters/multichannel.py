@@ -132,7 +132,7 @@ def multichannel_wiener(
         latest = spectra[..., part]
         for _ in range(iterations):
             psd, scatter = _moments(latest)
-            energy = _energy(psd)
+            energy = scatter.diagonal(dim1=-2, dim2=-1).real.mean(-1)  # Σ_m v, from equation 4
             covariance, loudest = _normalise(scatter, energy), int(energy.sum(-1).argmax())
             latest = result[..., part]
             _filter(psd, covariance, target[..., part], latest, loudest)
@@ -149,17 +149,18 @@ def _moments(spectra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         power, product, *planes = scratch
         for j in range(sources):
             vector = load(spectra[j, ..., part], iter(planes))
-            power.zero_()
             for i, (a, b) in enumerate(vector):
-                torch.mul(a, a, out=product).addcmul_(b, b)
-                power.add_(product)
-                scatter[0, i, i, j] = product.sum(-1)
+                square = product if i else power
+                torch.mul(a, a, out=square).addcmul_(b, b)
+                torch.sum(square, -1, out=scatter[0, i, i, j])
+                if i:
+                    power.add_(square)
                 for k, (c, d) in enumerate(vector[:i]):
                     torch.mul(a, c, out=product).addcmul_(b, d)
-                    scatter[0, i, k, j] = product.sum(-1)
+                    torch.sum(product, -1, out=scatter[0, i, k, j])
                     torch.mul(b, c, out=product).addcmul_(a, d, value=-1)
-                    scatter[1, i, k, j] = product.sum(-1)
-            psd[j, :, part] = power.div_(channels)
+                    torch.sum(product, -1, out=scatter[1, i, k, j])
+            psd[j, :, part] = power.mul_(1 / channels)
         return scatter
 
     zero = torch.zeros(
@@ -196,24 +197,25 @@ def _filter(
     """Write equation 3 to `result`; the source `loudest` gets what rounding leaves."""
     sources, channels = result.shape[:2]
     diffuse = _DIFFUSE * torch.eye(channels, dtype=torch.complex128, device=covariance.device)
-    spatial = torch.view_as_real(covariance + diffuse)
-    # channels, channels, 2, sources, bins, 1: the bins side by side, to be repeated over frames
-    spatial = spatial.permute(2, 3, 4, 0, 1).contiguous().unsqueeze(-1)
+    spatial = torch.view_as_real(covariance + diffuse).movedim(1, -1)
+    # each element's bins side by side, to be repeated over the frames
+    spatial = spatial.contiguous().unsqueeze(-1)
+    matrices = [[[(e[0], e[1]) for e in row] for row in matrix] for matrix in spatial]
     others = [j for j in range(sources) if j != loudest]
 
     def work(part: slice, scratch: torch.Tensor) -> None:
         planes = iter(scratch)
         weights = [next(planes).copy_(power[:, part]).clamp_min_(SILENCE) for power in psd]
 
-        def weighted(elements: torch.Tensor) -> torch.Tensor:
-            total = torch.mul(weights[0], elements[0], out=next(planes))
-            for weight, element in zip(weights[1:], elements[1:], strict=True):
-                total.addcmul_(weight, element)
+        def weighted(i: int, k: int, half: int) -> torch.Tensor:
+            total = torch.mul(weights[0], matrices[0][i][k][half], out=next(planes))
+            for weight, matrix in zip(weights[1:], matrices[1:], strict=True):
+                total.addcmul_(weight, matrix[i][k][half])
             return total
 
-        diagonal = [weighted(spatial[i, i, 0]) for i in range(channels)]
+        diagonal = [weighted(i, i, 0) for i in range(channels)]
         lower = {
-            (i, k): (weighted(spatial[i, k, 0]), weighted(spatial[i, k, 1]))
+            (i, k): (weighted(i, k, 0), weighted(i, k, 1))
             for i in range(channels)
             for k in range(i)
         }
@@ -227,7 +229,7 @@ def _filter(
                 for plane, value in zip(total, vector, strict=True):
                     torch.mul(weights[j], value, out=plane)
             for i in range(channels):
-                multiply_row(spatial[..., j, :, :], i, driven, out=image)
+                multiply_row(matrices[j][i], i, driven, out=image)
                 for left, plane in zip(rest[i], image, strict=True):
                     left.sub_(plane)
                 store(image, result[j, i, :, part])

@@ -85,11 +85,10 @@ def filtered_estimates(
     if set(sources) != set(separator.sources):
         rest = _STFT.forward(signal - torch.from_numpy(stems).sum(0))
         spectra = torch.cat([spectra, rest[None]])
+    del stems  # the memory is needed: spectra are the largest arrays of all
     wiener = multichannel_wiener if kind == "mwf" else single_channel_wiener
     spectra = wiener(spectra, _STFT.forward(signal))[: len(sources)]
-    for index in range(len(sources)):
-        stems[index] = _STFT.inverse(spectra[index], samples).numpy()
-    return stems
+    return np.stack([_STFT.inverse(spectrum, samples).numpy() for spectrum in spectra])
 
 
 def separate_stream(

@@ -96,13 +96,15 @@ class NetworkSeparator:
         wanted = self.sources if sources is None else tuple(sources)
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
-        magnitude = spectrogram.abs()
+        magnitude = spectrogram.abs().clamp_min_(torch.finfo(torch.float32).tiny)
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for index, source in enumerate(wanted):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 estimate = _apply(self._networks[source], magnitude)
-            gain = estimate / magnitude.clamp_min(torch.finfo(magnitude.dtype).tiny)
-            stems[index] = self._stft.inverse(spectrogram * gain, samples).numpy(force=True)
+            # in place, for songs are long: the estimate becomes the gain on the mixture
+            estimate.div_(magnitude)
+            stems[index] = self._stft.inverse(spectrogram * estimate, samples).numpy(force=True)
+            del estimate
         return stems
 
 
