@@ -3,8 +3,9 @@
     python benchmarks/filters.py [--seconds 60] [--sources 4]
 
 Stereo noise at 44.1 kHz in the STFT of the paper's networks (1024/512, complex64). Every filter
-runs alone in a fresh process, once on a few frames to warm up and then until it has run for two
-seconds; the best run counts. Memory is what the process needs beyond its inputs, at its peak.
+runs alone in a fresh process, once on a few frames to warm up and then three times, of which the
+best counts; the first one pays for memory that the machine has not used before. Memory is what
+the process needs beyond its inputs, at its peak. The ratios are ours to theirs.
 """
 
 import argparse
@@ -23,6 +24,18 @@ from rich.table import Table
 RATE = 44100
 BINS = 513
 HOP = 512
+REPEATS = 3
+GROUPS = [
+    [
+        ("stemblend multichannel", "stemblend", "multichannel_wiener"),
+        ("norbert wiener", "norbert", "wiener"),
+        ("norbert EM alone", "norbert", "expectation_maximization"),
+    ],
+    [
+        ("stemblend single-channel", "stemblend", "single_channel_wiener"),
+        ("norbert softmask", "norbert", "softmask"),
+    ],
+]
 
 
 class Run(NamedTuple):
@@ -71,40 +84,36 @@ def measure(package: str, name: str, sources: int, frames: int) -> Run:
     run = make(name, sources, frames)
     run(20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    best = Run(np.inf, np.inf, 0.0)
-    begin = time.perf_counter()
-    while best.seconds == np.inf or time.perf_counter() - begin < 2:
+    seconds, cpu_seconds = [], []
+    for _ in range(REPEATS):
         start, cpu = time.perf_counter(), time.process_time()
         run(frames)
-        best = min(best, Run(time.perf_counter() - start, time.process_time() - cpu, 0.0))
+        seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return best._replace(megabytes=(peak - before) / 1024)
+    return Run(min(seconds), min(cpu_seconds), (peak - before) / 1024)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Time the Wiener filters against norbert.")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--sources", type=int, default=4)
     arguments = parser.parse_args()
     frames = int(arguments.seconds * RATE / HOP) + 1
 
     table = Table(title=f"{arguments.seconds:g} s of stereo, {arguments.sources} sources")
-    for heading in ("filter", "time", "CPU time", "memory", "ours: time", "CPU time", "memory"):
-        table.add_column(heading, justify="left" if heading == "filter" else "right")
-    groups = {
-        "multichannel_wiener": ("expectation_maximization", "wiener"),
-        "single_channel_wiener": ("softmask",),
-    }
+    table.add_column("filter", no_wrap=True)
+    for heading in ("time", "CPU", "memory", "time ratio", "CPU", "memory"):
+        table.add_column(heading, justify="right")
     with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
-        for name, peers in groups.items():
+        for group in GROUPS:
             ours = None
-            for package, function in [("stemblend", name), *(("norbert", p) for p in peers)]:
-                job = pool.submit(measure, package, function, arguments.sources, frames)
-                run = job.result()
+            for label, package, name in group:
+                run = pool.submit(measure, package, name, arguments.sources, frames).result()
                 ours = ours or run
-                ratios = [f"1/{theirs / own:.1f}" for theirs, own in zip(run, ours, strict=True)]
+                ratios = [f"{own / theirs:.2f}" for own, theirs in zip(ours, run, strict=True)]
                 table.add_row(
-                    f"{package} {function}",
+                    label,
                     f"{run.seconds:.2f} s",
                     f"{run.cpu_seconds:.2f} s",
                     f"{run.megabytes:.0f} MB",

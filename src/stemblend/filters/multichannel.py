@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Complex, Float
 
 from stemblend.arrays import ArrayT, as_tensor, like
-from stemblend.filters.blocks import map_blocks
+from stemblend.filters.blocks import Block, map_blocks
 from stemblend.filters.checks import SILENCE, check_pair
 from stemblend.filters.hermitian import multiply_row, solve_in_place
 from stemblend.filters.pairs import load, store
@@ -39,7 +39,10 @@ def source_psd(
     Returns:
         `v = ‖Ŝ‖² / channels`, float32 for complex64 and float64 for complex128.
     """
-    return like(_moments(as_tensor(estimates).detach())[0], estimates)
+    spectra = as_tensor(estimates).detach()
+    psd = torch.empty_like(spectra[:, 0], dtype=spectra.dtype.to_real())
+    _scatter(spectra, psd)
+    return like(psd, estimates)
 
 
 def spatial_covariance(
@@ -58,7 +61,7 @@ def spatial_covariance(
         Always complex128: single precision would not keep the matrix of a panned source
         semidefinite.
     """
-    _, scatter = _moments(as_tensor(estimates).detach())
+    scatter = _scatter(as_tensor(estimates).detach())
     return like(_normalise(scatter, _energy(as_tensor(psd).detach())), estimates)
 
 
@@ -129,26 +132,30 @@ def multichannel_wiener(
     length = window or max(1, frames)
     for start in range(0, frames, length):
         part = slice(start, start + length)
-        latest = spectra[..., part]
+        latest, filtered = spectra[..., part], result[..., part]
+        # the PSDs wait in the result's own memory until the block they belong to is filtered
+        psd = filtered[:, 0].real
         for _ in range(iterations):
-            psd, scatter = _moments(latest)
-            energy = scatter.diagonal(dim1=-2, dim2=-1).real.mean(-1)  # Σ_m v, from equation 4
-            covariance, loudest = _normalise(scatter, energy), int(energy.sum(-1).argmax())
-            latest = result[..., part]
-            _filter(psd, covariance, target[..., part], latest, loudest)
+            scatter = _scatter(latest, psd)
+            energy = scatter.diagonal(dim1=-2, dim2=-1).real.mean(-1)  # Σ_m v, by equation 4
+            loudest = int(energy.sum(-1).argmax())
+            _filter(psd, _normalise(scatter, energy), target[..., part], filtered, loudest)
+            latest = filtered
     return like(result, estimates)
 
 
-def _moments(spectra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give `v = ‖Ŝ‖² / channels` and, `(sources, bins, channels, channels)`, `Σ_m Ŝ Ŝᴴ`."""
-    sources, channels, bins, _ = spectra.shape
-    psd = torch.empty_like(spectra[:, 0], dtype=spectra.dtype.to_real())
+def _scatter(spectra: torch.Tensor, psd: torch.Tensor | None = None) -> torch.Tensor:
+    """Give `Σ_m Ŝ Ŝᴴ` as `(sources, bins, channels, channels)`; write `v` to `psd`.
 
-    def work(part: slice, scratch: torch.Tensor) -> torch.Tensor:
-        scatter = scratch.new_zeros((2, channels, channels, sources, bins))
+    `psd` may lie in the memory of `spectra`: of each source, a block is read before it is written.
+    """
+    sources, channels, bins, _ = spectra.shape
+
+    def work(block: Block, scratch: torch.Tensor) -> tuple[slice, torch.Tensor]:
+        scatter = scratch.new_zeros((2, channels, channels, sources, scratch.shape[1]))
         power, product, *planes = scratch
         for j in range(sources):
-            vector = load(spectra[j, ..., part], iter(planes))
+            vector = load(spectra[j][:, *block], iter(planes))
             for i, (a, b) in enumerate(vector):
                 square = product if i else power
                 torch.mul(a, a, out=square).addcmul_(b, b)
@@ -160,27 +167,31 @@ def _moments(spectra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
                     torch.sum(product, -1, out=scatter[0, i, k, j])
                     torch.mul(b, c, out=product).addcmul_(a, d, value=-1)
                     torch.sum(product, -1, out=scatter[1, i, k, j])
-            psd[j, :, part] = power.mul_(1 / channels)
-        return scatter
+            if psd is not None:
+                psd[j][block] = power.mul_(1 / channels)
+        return block[0], scatter
 
-    zero = torch.zeros(
-        (2, channels, channels, sources, bins), dtype=torch.float64, device=spectra.device
-    )
-    real, imag = sum(map_blocks(work, 2 + 2 * channels, spectra), start=zero)
+    shape = (2, channels, channels, sources, bins)
+    real, imag = total = torch.zeros(shape, dtype=torch.float64, device=spectra.device)
+    for band, scatter in map_blocks(work, 2 + 2 * channels, spectra):
+        total[..., band] += scatter
     for i in range(channels):
         for k in range(i):
             real[k, i], imag[k, i] = real[i, k], -imag[i, k]
-    return psd, torch.complex(real, imag).permute(2, 3, 0, 1)
+    return torch.complex(real, imag).permute(2, 3, 0, 1)
 
 
 def _energy(psd: torch.Tensor) -> torch.Tensor:
     """Sum over frames, `(sources, bins)` in double precision."""
 
-    def work(part: slice, scratch: torch.Tensor) -> torch.Tensor:
-        return torch.stack([scratch[0].copy_(power[:, part]).sum(-1) for power in psd])
+    def work(block: Block, scratch: torch.Tensor) -> tuple[slice, torch.Tensor]:
+        sums = [scratch[0].copy_(power[block]).sum(-1) for power in psd]
+        return block[0], torch.stack(sums)
 
-    zero = torch.zeros(psd.shape[:2], dtype=torch.float64, device=psd.device)
-    return sum(map_blocks(work, 1, psd), start=zero)
+    energy = torch.zeros(psd.shape[:2], dtype=torch.float64, device=psd.device)
+    for band, sums in map_blocks(work, 1, psd):
+        energy[:, band] += sums
+    return energy
 
 
 def _normalise(scatter: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
@@ -194,18 +205,23 @@ def _filter(
     result: torch.Tensor,
     loudest: int,
 ) -> None:
-    """Write equation 3 to `result`; the source `loudest` gets what rounding leaves."""
+    """Write equation 3 to `result`; the source `loudest` gets what rounding leaves.
+
+    `psd` may lie in the memory of `result`: of all sources, a block is read before it is written.
+    """
     sources, channels = result.shape[:2]
     diffuse = _DIFFUSE * torch.eye(channels, dtype=torch.complex128, device=covariance.device)
-    spatial = torch.view_as_real(covariance + diffuse).movedim(1, -1)
     # each element's bins side by side, to be repeated over the frames
-    spatial = spatial.contiguous().unsqueeze(-1)
-    matrices = [[[(e[0], e[1]) for e in row] for row in matrix] for matrix in spatial]
+    spatial = torch.view_as_real(covariance + diffuse).movedim(1, -1).contiguous()
     others = [j for j in range(sources) if j != loudest]
 
-    def work(part: slice, scratch: torch.Tensor) -> None:
+    def work(block: Block, scratch: torch.Tensor) -> None:
         planes = iter(scratch)
-        weights = [next(planes).copy_(power[:, part]).clamp_min_(SILENCE) for power in psd]
+        weights = [next(planes).copy_(power[block]).clamp_min_(SILENCE) for power in psd]
+        matrices = [
+            [[(e[0], e[1]) for e in row] for row in matrix]
+            for matrix in spatial[..., block[0], None]
+        ]
 
         def weighted(i: int, k: int, half: int) -> torch.Tensor:
             total = torch.mul(weights[0], matrices[0][i][k][half], out=next(planes))
@@ -219,7 +235,7 @@ def _filter(
             for i in range(channels)
             for k in range(i)
         }
-        rest = load(mixture[..., part], planes)
+        rest = load(mixture[:, *block], planes)
         solution = [(next(planes).copy_(a), next(planes).copy_(b)) for a, b in rest]
         solve_in_place(diagonal, lower, solution, next(planes))
         driven = [(next(planes), next(planes)) for _ in range(channels)]
@@ -232,8 +248,8 @@ def _filter(
                 multiply_row(matrices[j][i], i, driven, out=image)
                 for left, plane in zip(rest[i], image, strict=True):
                     left.sub_(plane)
-                store(image, result[j, i, :, part])
+                store(image, result[j, i][block])
         for i in range(channels):
-            store(rest[i], result[loudest, i, :, part])
+            store(rest[i], result[loudest, i][block])
 
     map_blocks(work, sources + channels**2 + 6 * channels + 3, result)

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Complex
 
 from stemblend.arrays import ArrayT, as_tensor, like
-from stemblend.filters.blocks import map_blocks
+from stemblend.filters.blocks import Block, map_blocks
 from stemblend.filters.checks import SILENCE, check_pair
 from stemblend.filters.pairs import load, store
 
@@ -40,10 +40,10 @@ def single_channel_wiener(
     result = torch.empty_like(spectra)
     sources, channels = spectra.shape[:2]
 
-    def work(part: slice, scratch: torch.Tensor) -> None:
+    def work(block: Block, scratch: torch.Tensor) -> None:
         whole, real, imag, *masks = scratch
         for i in range(channels):
-            for spectrum, mask in zip(spectra[:, i : i + 1, :, part], masks, strict=True):
+            for spectrum, mask in zip(spectra[:, i : i + 1, *block], masks, strict=True):
                 load(spectrum, iter((real, imag)))
                 torch.mul(real, real, out=mask).addcmul_(imag, imag).clamp_min_(SILENCE)
             if exponent != 2:
@@ -56,10 +56,10 @@ def single_channel_wiener(
             whole.zero_()
             for mask in masks:
                 whole.add_(mask)
-            load(target[i : i + 1, :, part], iter((real, imag)))
+            load(target[i : i + 1, *block], iter((real, imag)))
             real.div_(whole)
             imag.div_(whole)
-            for spectrum, mask in zip(result[:, i, :, part], masks, strict=True):
+            for spectrum, mask in zip(result[:, i, *block], masks, strict=True):
                 torch.mul(mask, real, out=whole)
                 store((whole, mask.mul_(imag)), spectrum)
 

@@ -80,14 +80,12 @@ def filtered_estimates(
     if kind == "none":
         return stems
     samples = mixture.shape[1]
-    signal = torch.from_numpy(mixture)
-    spectra = _STFT.forward(torch.from_numpy(stems))
     if set(sources) != set(separator.sources):
-        rest = _STFT.forward(signal - torch.from_numpy(stems).sum(0))
-        spectra = torch.cat([spectra, rest[None]])
+        stems = np.concatenate([stems, (mixture - stems.sum(0))[None]])
+    spectra = _STFT.forward(torch.from_numpy(stems))
     del stems  # the memory is needed: spectra are the largest arrays of all
     wiener = multichannel_wiener if kind == "mwf" else single_channel_wiener
-    spectra = wiener(spectra, _STFT.forward(signal))[: len(sources)]
+    spectra = wiener(spectra, _STFT.forward(torch.from_numpy(mixture)))[: len(sources)]
     return np.stack([_STFT.inverse(spectrum, samples).numpy() for spectrum in spectra])
 
 

@@ -30,8 +30,9 @@ def scale(waveform: Waveform, gain: float) -> Waveform:
 
 
 def draw_pan(rng: np.random.Generator) -> float:
-    """A place between left (-1) and right (1), in the middle more often than not."""
-    return float(np.clip(rng.normal(0.0, 0.35), -0.9, 0.9))
+    """A place between left (-1) and right (1): the middle, or around it, equally often."""
+    position = float(np.clip(rng.normal(0.0, 0.35), -0.9, 0.9))
+    return position if rng.random() < 0.5 else 0.0
 
 
 def pan_mono(
