@@ -14,6 +14,8 @@ from stemblend.separation.blocks import estimate_in_blocks
 from stemblend.separators.base import SAMPLE_RATE, Separator
 
 _LAMBDAS = np.linspace(0.0, 1.0, 21)
+_NEGLIGIBLE = 1e-10
+"""Share of a source's energy below which an error is none: 100 dB."""
 
 
 @runtime_checkable
@@ -92,9 +94,11 @@ class _Song:
     gram: np.ndarray
     inner: np.ndarray
 
+    def error(self, weights: np.ndarray) -> float:
+        return float(1 + weights @ self.gram @ weights - 2 * self.inner @ weights)
+
     def sdr(self, weights: np.ndarray) -> float:
-        error = 1 + weights @ self.gram @ weights - 2 * self.inner @ weights
-        return float(-10 * np.log10(max(error, 1e-10)))
+        return float(-10 * np.log10(max(self.error(weights), _NEGLIGIBLE)))
 
 
 def fit_weights(
@@ -102,8 +106,9 @@ def fit_weights(
 ) -> BlendFit:
     """Find for each source the weights with the least squared error of the blended waveform.
 
-    Every song counts alike: its error is divided by the energy of its source. Songs in which a
-    source is silent say nothing about that source.
+    Each song's error is divided by what the plain mean of the members would have there, so that
+    a song in which a source is hopeless does not outweigh the others; near the optimum this is
+    the mean SDR in dB. Songs in which a source is silent say nothing about that source.
 
     Args:
         members: the separators.
@@ -137,8 +142,11 @@ def fit_weights(
     weights = {}
     for source in sources:
         known = [m for m, member in enumerate(members) if source in member.sources]
-        gram = np.mean([song.gram for song in songs[source]], axis=0)[np.ix_(known, known)]
-        inner = np.mean([song.inner for song in songs[source]], axis=0)[known]
+        even = np.isin(np.arange(len(members)), known) / len(known)
+        share = [1 / max(song.error(even), _NEGLIGIBLE) for song in songs[source]]
+        gram = np.average([song.gram for song in songs[source]], axis=0, weights=share)
+        inner = np.average([song.inner for song in songs[source]], axis=0, weights=share)
+        gram, inner = gram[np.ix_(known, known)], inner[known]
         vector = np.zeros(len(members))
         vector[known] = simplex_least_squares(gram, inner)
         weights[source] = tuple(float(weight) for weight in vector)
