@@ -101,10 +101,12 @@ class NetworkSeparator:
         for index, source in enumerate(wanted):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 estimate = _apply(self._networks[source], magnitude)
-            # in place, for songs are long: the estimate becomes the gain on the mixture
-            estimate.div_(magnitude)
-            stems[index] = self._stft.inverse(spectrogram * estimate, samples).numpy(force=True)
-            del estimate
+            # in place, for songs are long: the estimate becomes the gain on the mixture, applied
+            # to real and imaginary parts, since torch would make a complex copy of it first
+            gain = estimate.div_(magnitude)[..., None]
+            raw = torch.view_as_complex(torch.view_as_real(spectrogram) * gain)
+            stems[index] = self._stft.inverse(raw, samples).numpy(force=True)
+            del estimate, gain, raw
         return stems
 
 

@@ -26,7 +26,7 @@ A block of a song that begins a whole number of HOPs into it has half-empty fram
 beginning, which no window that is used may contain.
 """
 
-_BATCH = 4
+_BATCH = 8
 
 
 def in_windows(
