@@ -7,7 +7,7 @@ from jaxtyping import Float32
 
 from stemblend.separators.base import BlockSupport, Separator
 
-BLOCK_SECONDS = 25.0
+BLOCK_SECONDS = 20.0
 """Length of a block without its context, rounded to a step that suits the separator.
 
 Longer blocks spend less time on context, shorter ones less memory.
