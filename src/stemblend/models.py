@@ -144,12 +144,15 @@ class Model:
             members = [self._member(name).load(device) for name in self.file.members]
             return Blend(members, self.file.weights)
         networks = {}
-        for source, name in self.file.networks.items():
+        # a joint network stands in one file for several sources
+        for name in dict.fromkeys(self.file.networks.values()):
             path = self.path.parent / name
             if name in self.file.sha256:
                 _check_digest(path, self.file.sha256[name])
-            networks[source] = load_network(path)
-        return NetworkSeparator(networks, device)
+            networks[name] = load_network(path)
+        return NetworkSeparator(
+            {source: networks[name] for source, name in self.file.networks.items()}, device
+        )
 
 
 def _check_digest(path: Path, digest: str) -> None:

@@ -5,7 +5,17 @@ from torch.nn import functional
 
 from stemblend.errors import ModelError
 from stemblend.separation.blocks import estimate_in_blocks
-from stemblend.separators import BLSTM, FNN, BLSTMConfig, FNNConfig, NetworkSeparator, Separator
+from stemblend.separators import (
+    BLSTM,
+    FNN,
+    SOURCES,
+    BLSTMConfig,
+    FNNConfig,
+    Joint,
+    JointConfig,
+    NetworkSeparator,
+    Separator,
+)
 from stemblend.separators.base import block_step
 from stemblend.separators.windows import in_windows
 
@@ -26,6 +36,14 @@ def small_fnn(seed: int = 0, **changes: object) -> FNN:
 def small_blstm(seed: int = 0) -> BLSTM:
     torch.manual_seed(seed)
     return BLSTM(BLSTMConfig(layers=1, cells=6, n_fft=64, hop=32, sample_rate=8000))
+
+
+def small_joint(seed: int = 0) -> Joint:
+    torch.manual_seed(seed)
+    config = JointConfig(
+        layers=2, cells=6, hidden=10, bandwidth=3000, n_fft=128, hop=32, sample_rate=8000
+    )
+    return Joint(config).eval()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +150,37 @@ def test_networks_must_share_their_transform():
         NetworkSeparator({"kazoo": small_blstm()})
 
 
-@pytest.mark.parametrize("kind", [small_fnn, small_blstm])
+def test_joint_network_hears_relations_not_levels():
+    """Louder in, louder out; silence around the sound changes nothing about its level."""
+    network = small_joint()
+    network.standardise(torch.randn(500, network.input_mean.numel()))
+    magnitude = torch.rand(1, 2, 65, 30)
+    with torch.inference_mode():
+        estimate = network(magnitude)
+        assert estimate.shape == (1, 4, 2, 65, 30)
+        torch.testing.assert_close(network(100 * magnitude), 100 * estimate)
+        silent = network(torch.zeros_like(magnitude))
+        padded = network.features(functional.pad(magnitude, (0, 50)))[:, :30]
+    assert not silent.any()
+    torch.testing.assert_close(padded, network.features(magnitude))
+    assert (estimate <= magnitude[:, None]).all()
+    # bins above the bandwidth share the mask of the last one below
+    masks = estimate / magnitude[:, None]
+    top = masks[:, :, :, network.config.bins - 1 :]
+    torch.testing.assert_close(top, top[:, :, :, :1].expand_as(top))
+
+
+def test_joint_network_gives_the_sources_that_are_asked_for():
+    mixture = np.random.default_rng(0).standard_normal((3, 3000)).astype(np.float32)
+    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_joint()))
+    stems = separator.estimate(mixture)
+    assert stems.shape == (4, 3, 3000)
+    assert len({stem.tobytes() for stem in stems}) == 4
+    chosen = separator.estimate(mixture, ["other", "bass"])
+    np.testing.assert_array_equal(chosen, stems[[3, 1]])
+
+
+@pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_joint])
 def test_blocks_equal_the_whole_song(monkeypatch, kind):
     """Far below the -60 dB at which a seam would begin to matter."""
     separator = NetworkSeparator({"vocals": kind()})

@@ -17,7 +17,8 @@ PLAIN = AugmentationConfig(level=False, pan=False, drop=0, master_gain=(1, 1))
 
 def excerpts(songs, tmp_path, target="vocals", samples=2000, **changes):
     decoded = decode_tracks(find_tracks(songs), RATE, tmp_path / "cache")
-    return ExcerptSource([(1.0, decoded)], target, PLAIN.model_copy(update=changes), samples)
+    options = PLAIN.model_copy(update=changes)
+    return ExcerptSource([(1.0, decoded)], (target,), options, samples, RATE)
 
 
 def test_labels():
@@ -72,14 +73,14 @@ def test_excerpts_are_reproducible(songs, tmp_path):
     one = source.draw(np.random.default_rng(7), 4)
     other = source.draw(np.random.default_rng(7), 4)
     np.testing.assert_array_equal(one.mixture, other.mixture)
-    np.testing.assert_array_equal(one.target, other.target)
+    np.testing.assert_array_equal(one.targets, other.targets)
 
 
 def test_the_mixture_is_the_sum_of_the_stems(songs, tmp_path):
     """Without mixing songs, what is left without the target are stems of the same place."""
     source = excerpts(songs, tmp_path, mix=False, gain=False, swap=False)
     batch = source.draw(np.random.default_rng(0), 8)
-    rest = batch.mixture - batch.target
+    rest = batch.rest
     waves = {}
     for track in find_tracks(songs):
         stems, _ = track.read()
@@ -99,7 +100,7 @@ def test_gains_and_swaps_stay_in_the_paper_s_limits(songs, tmp_path):
     """Right is half of left in every stem, so the ratio tells the swap and the level the gain."""
     source = excerpts(songs, tmp_path, target="bass", active_share=1.0)
     batch = source.draw(np.random.default_rng(0), 300)
-    levels = np.abs(batch.target[..., 800:1200]).max(-1)
+    levels = np.abs(batch.targets[:, 0, :, 800:1200]).max(-1)
     levels = levels[levels.max(1) > 0.01]
     swapped = levels[:, 1] > levels[:, 0]
     assert 0.4 < swapped.mean() < 0.6
@@ -112,9 +113,10 @@ def test_gains_and_swaps_stay_in_the_paper_s_limits(songs, tmp_path):
 def test_each_augmentation_can_be_switched_off(songs, tmp_path, switch):
     on = {"swap": False, "gain": False, "chunk": False}
     rng = np.random.default_rng(0)
-    plain = excerpts(songs, tmp_path, target="bass", **on).draw(rng, 40).target
+    plain = excerpts(songs, tmp_path, target="bass", **on).draw(rng, 40).targets[:, 0]
     rng = np.random.default_rng(0)
-    more = excerpts(songs, tmp_path, target="bass", **(on | {switch: True})).draw(rng, 40).target
+    changed = excerpts(songs, tmp_path, target="bass", **(on | {switch: True}))
+    more = changed.draw(rng, 40).targets[:, 0]
     left, right = np.abs(plain).max(-1).T
     assert (left >= right).all()
     assert not np.array_equal(plain, more)
@@ -144,13 +146,71 @@ def test_a_stem_of_several_sources_is_never_a_rival_of_its_own_part(tmp_path):
             wave = np.random.default_rng(0).standard_normal(RATE)
             soundfile.write(tmp_path / f"songs/{song}/{name}.wav", 0.1 * wave, RATE)
     decoded = decode_tracks(find_tracks(tmp_path / "songs"), RATE, tmp_path / "cache")
-    source = ExcerptSource([(1.0, decoded)], "vocals", PLAIN, 1000)
+    source = ExcerptSource([(1.0, decoded)], ("vocals",), PLAIN, 1000, RATE)
     for (allowed, wanted), (pools, _, _) in source._pools.items():
         for recording in (r for pool in pools for r in pool):
             assert wanted in recording.sources
             assert recording.sources <= allowed
     with pytest.raises(DataError, match="bass"):
-        ExcerptSource([(1.0, decoded)], "bass", PLAIN, 1000)
+        ExcerptSource([(1.0, decoded)], ("bass",), PLAIN, 1000, RATE)
+
+
+def test_what_is_known_of_several_targets(tmp_path):
+    """A stem of several sources goes to the rest; a silent source is known to be silent."""
+    for song, names in (("a", ["vocals", "bass", "drums", "other"]), ("b", ["bass+other"])):
+        (tmp_path / "songs" / song).mkdir(parents=True)
+        for number, name in enumerate(names):
+            wave = np.random.default_rng(number).standard_normal(RATE)
+            soundfile.write(tmp_path / f"songs/{song}/{name}.wav", 0.1 * wave, RATE)
+    decoded = decode_tracks(find_tracks(tmp_path / "songs"), RATE, tmp_path / "cache")
+    options = PLAIN.model_copy(update={"drop": 0.3})
+    source = ExcerptSource([(1.0, decoded)], SOURCES, options, 1000, RATE)
+    batch = source.draw(np.random.default_rng(0), 200)
+    sounds = np.abs(batch.targets).max((2, 3)) > 0
+    unknown = batch.bandwidth == 0
+    assert (batch.bandwidth[sounds] == RATE / 2).all()
+    assert np.isinf(batch.bandwidth[~sounds & ~unknown]).all()
+    # bass and other are unknown together, exactly where the stem of both is in the rest
+    np.testing.assert_array_equal(unknown, np.abs(batch.rest).max((1, 2))[:, None] > [9, 0, 9, 0])
+    assert 0 < unknown[:, 1].mean() < 1
+    assert sounds.any(1).all()
+    np.testing.assert_allclose(batch.mixture, batch.targets.sum(1) + batch.rest)
+
+
+def test_varispeed_moves_pitch_and_tempo():
+    time = np.arange(RATE) / RATE
+    wave = np.sin(2 * np.pi * 440 * time)[None].astype(np.float32)
+    needed = augmentation.varispeed_samples(4000, 1.25)
+    fast = augmentation.varispeed(wave[:, :needed], 1.25, RATE)[:, :4000]
+    assert fast.shape == (1, 4000)
+    wanted = np.sin(2 * np.pi * 550 * time[:4000])
+    np.testing.assert_allclose(fast[0, 100:-100], wanted[100:-100], atol=0.02)
+    assert augmentation.varispeed(wave, 1, RATE) is wave
+    rng = np.random.default_rng(0)
+    speeds = [augmentation.draw_speed(rng, 2) for _ in range(300)]
+    assert 2 ** (-2 / 12) <= min(speeds) < 0.9
+    assert 1.1 < max(speeds) <= 2 ** (2 / 12)
+
+
+def test_varied_speed_fills_the_excerpt(songs, tmp_path):
+    """The bass of a song is a steady tone; faster or slower it is still there to the end."""
+    source = excerpts(songs, tmp_path, target="bass", speed_semitones=3.0, active_share=1.0)
+    batch = source.draw(np.random.default_rng(0), 30)
+    spectra = np.abs(np.fft.rfft(batch.targets[:, 0].max(1) * np.hanning(2000), 16 * RATE))
+    tones = spectra.argmax(1) / 16
+    assert len(np.unique(tones.round())) > 5
+    ratio = batch.bandwidth[:, 0] / (RATE / 2)
+    bases = tones / ratio
+    assert all(min(abs(base - tone) for tone in (90, 100, 110)) < 4 for base in bases)
+
+
+def test_the_equaliser_is_smooth_and_bounded():
+    knots = augmentation.draw_equaliser(np.random.default_rng(0), 6.0, 50)
+    gains = 20 * np.log10(augmentation.equaliser_gain(knots, 513).numpy())
+    assert gains.shape == (50, 513)
+    assert np.abs(gains).max() <= 6.0001
+    np.testing.assert_allclose(gains[:, [0, -1]], knots[:, [0, -1]], atol=1e-3)
+    assert np.abs(np.diff(gains[:, 8:], axis=1)).max() < 2
 
 
 def test_panning_keeps_the_power():

@@ -7,14 +7,16 @@ import time
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from stemblend.errors import DataError
+from stemblend.separators import SOURCES
 from stemblend.separators.weights import load_network
 from stemblend.training.trainer import train
-from tests.training.conftest import SMALL_FNN, small_config, write_songs
+from tests.training.conftest import RATE, SMALL_FNN, SMALL_JOINT, small_config, write_songs
 
 
 def test_a_network_learns_the_song_it_hears(songs, tmp_path):
@@ -33,11 +35,42 @@ def test_a_network_learns_the_song_it_hears(songs, tmp_path):
         assert json.loads(file.metadata()["validation_sdr"]) == reports[-1].best
 
 
-@pytest.mark.parametrize("kind", ["blstm", "fnn"])
-def test_a_killed_run_resumes_bit_for_bit(songs, tmp_path, kind):
+JOINT = {
+    "source": "all",
+    "network": SMALL_JOINT,
+    "augmentation": {"speed_semitones": 2.0, "equaliser_db": 3.0},
+}
+
+
+@pytest.fixture
+def full_songs(songs):
+    """Songs that have an `other` too: noise around 3 kHz."""
+    for song in songs.iterdir():
+        time = np.arange(3 * RATE) / RATE
+        wave = 0.1 * np.sin(2 * np.pi * 3000 * time) * np.sin(2 * np.pi * 3 * time) ** 2
+        soundfile.write(song / "other.wav", wave, RATE)
+    return songs
+
+
+def test_a_joint_network_learns_all_sources(full_songs, tmp_path):
+    config = small_config(full_songs, steps=150, learning_rate=2e-2, validate_every=150, **JOINT)
+    reports = []
+    weights = train(config, tmp_path / "run", progress=reports.append)
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-20:]) < np.mean(losses[:5]) - 3
+    assert reports[-1].best is not None
+    assert reports[-1].best > 3
+    last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
+    scores = [last[f"score_{source}"] for source in SOURCES]
+    assert last["score"] == pytest.approx(np.mean(scores))
+    assert load_network(weights).config == SMALL_JOINT
+
+
+@pytest.mark.parametrize("kind", ["blstm", "fnn", "joint"])
+def test_a_killed_run_resumes_bit_for_bit(full_songs, tmp_path, kind):
     """Killed at some moment and started again, it ends with the weights of an unbroken run."""
-    changes = {} if kind == "blstm" else {"network": SMALL_FNN, "frames": 8}
-    config = small_config(songs, steps=40, **changes)
+    changes = {"blstm": {}, "fnn": {"network": SMALL_FNN, "frames": 8}, "joint": JOINT}
+    config = small_config(full_songs, steps=40, **changes[kind])
     unbroken = train(config, tmp_path / "unbroken", cache=tmp_path / "cache")
     script = (
         "import sys; from pathlib import Path\n"

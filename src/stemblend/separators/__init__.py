@@ -3,6 +3,7 @@
 from stemblend.separators.base import SAMPLE_RATE, SOURCES, BlockSupport, Separator
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
 from stemblend.separators.fnn import FNN, FNNConfig
+from stemblend.separators.joint import Joint, JointConfig
 from stemblend.separators.network import NetworkSeparator
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "BLSTMConfig",
     "BlockSupport",
     "FNNConfig",
+    "Joint",
+    "JointConfig",
     "NetworkSeparator",
     "Separator",
 ]

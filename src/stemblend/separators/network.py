@@ -1,4 +1,4 @@
-"""Networks that estimate magnitudes, one a source, put behind the separator's interface."""
+"""Networks that estimate magnitudes, put behind the separator's interface."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,14 +11,13 @@ from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
 from stemblend.separators import windows
 from stemblend.separators.base import SOURCES, BlockSupport
-from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
-
-Network = FNN | BLSTM
+from stemblend.separators.joint import Joint
+from stemblend.separators.weights import Network
 
 
 class NetworkSeparator:
-    """One network a source, each from mixture magnitudes to source magnitudes.
+    """One network a source, or a joint one for all, from mixture to source magnitudes.
 
     The estimate takes the mixture's phase (Uhlich et al. 2017, section 2.1). All networks share
     one STFT and one sample rate.
@@ -28,7 +27,7 @@ class NetworkSeparator:
         """Take trained networks.
 
         Args:
-            networks: the network of each source.
+            networks: the network of each source; a joint network stands under each of its own.
             device: where they run.
 
         Raises:
@@ -45,8 +44,9 @@ class NetworkSeparator:
             )
         self._device = torch.device(device)
         self._bfloat16 = computes_bfloat16(self._device)
+        prepared = {id(network): self._prepare(network) for network in networks.values()}
         self._networks = {
-            source: self._prepare(networks[source]) for source in SOURCES if source in networks
+            source: prepared[id(networks[source])] for source in SOURCES if source in networks
         }
         self._stft = configs[0].stft
         self._sample_rate = configs[0].sample_rate
@@ -76,7 +76,7 @@ class NetworkSeparator:
         )
         before = after = (reach + edge) * hop
         step = hop
-        if any(isinstance(network, BLSTM) for network in self._networks.values()):
+        if not all(isinstance(network, FNN) for network in self._networks.values()):
             step = windows.HOP * hop
             before = max(before, step)
             after = max(after, (windows.OFFSET + windows.LENGTH + edge) * hop)
@@ -98,27 +98,37 @@ class NetworkSeparator:
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
         magnitude = spectrogram.abs().clamp_min_(torch.finfo(torch.float32).tiny)
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
-        for index, source in enumerate(wanted):
+        for network in dict.fromkeys(self._networks[source] for source in wanted):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                estimate = _apply(self._networks[source], magnitude)
-            # in place, for songs are long: the estimate becomes the gain on the mixture, applied
-            # to real and imaginary parts, since torch would make a complex copy of it first
-            gain = estimate.div_(magnitude)[..., None]
-            raw = torch.view_as_complex(torch.view_as_real(spectrogram) * gain)
-            stems[index] = self._stft.inverse(raw, samples).numpy(force=True)
-            del estimate, gain, raw
+                estimates = _apply(network, magnitude)
+            for index, source in enumerate(wanted):
+                if self._networks[source] is not network:
+                    continue
+                estimate = estimates[SOURCES.index(source) if isinstance(network, Joint) else 0]
+                # in place, for songs are long: the estimate becomes the gain on the mixture,
+                # applied to real and imaginary parts, for torch would make a complex copy of it
+                gain = estimate.div_(magnitude)[..., None]
+                raw = torch.view_as_complex(torch.view_as_real(spectrogram) * gain)
+                stems[index] = self._stft.inverse(raw, samples).numpy(force=True)
+                del estimate, gain, raw
+            del estimates
         return stems
 
 
 def _apply(network: Network, magnitude: Tensor) -> Tensor:
-    """Run a network on magnitudes `(channels, bins, frames)` of any number of channels."""
+    """Run a network on magnitudes `(channels, bins, frames)` of any number of channels.
+
+    Returns `(targets, channels, bins, frames)`, one target unless the network is a joint one.
+    """
     if isinstance(network, FNN):
-        return network(magnitude[None])[0]
+        return network(magnitude[None])
     channels = magnitude.shape[0]
-    if channels == 1:
-        return windows.in_windows(network, magnitude.expand(2, -1, -1)).mean(0, keepdim=True)
-    pairs = [magnitude[c : c + 2] for c in range(0, channels - 1, 2)]
-    if channels % 2:
-        pairs.append(magnitude[-1:].expand(2, -1, -1))
-    estimates = [windows.in_windows(network, pair) for pair in pairs]
-    return torch.cat(estimates)[:channels]
+    pairs = [magnitude[c : c + 2] for c in range(0, channels, 2)]
+    estimates = []
+    for pair in pairs:
+        estimate = windows.in_windows(network, pair.expand(2, -1, -1))
+        estimate = estimate if isinstance(network, Joint) else estimate[None]
+        # a channel without a partner was its own partner
+        alone = pair.shape[0] == 1
+        estimates.append(estimate.mean(1, keepdim=True) if alone else estimate)
+    return torch.cat(estimates, 1)

@@ -12,9 +12,19 @@ from stemblend.errors import ModelError
 from stemblend.files import write_safetensors
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
 from stemblend.separators.fnn import FNN, FNNConfig
+from stemblend.separators.joint import Joint, JointConfig
+
+Network = FNN | BLSTM | Joint
 
 _SCALE = ".scale"
-_CONFIG = TypeAdapter[FNNConfig | BLSTMConfig](FNNConfig | BLSTMConfig)
+_CONFIG = TypeAdapter[FNNConfig | BLSTMConfig | JointConfig](FNNConfig | BLSTMConfig | JointConfig)
+
+
+def make_network(config: FNNConfig | BLSTMConfig | JointConfig) -> Network:
+    """A network of the given structure, its weights random."""
+    if isinstance(config, FNNConfig):
+        return FNN(config)
+    return BLSTM(config) if isinstance(config, BLSTMConfig) else Joint(config)
 
 
 def quantise(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -30,9 +40,7 @@ def quantise(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return (matrix / scale).round().to(torch.int8), scale.float()
 
 
-def save_network(
-    network: FNN | BLSTM, path: Path, metadata: dict[str, str], *, bits: int = 32
-) -> None:
+def save_network(network: Network, path: Path, metadata: dict[str, str], *, bits: int = 32) -> None:
     """Write a network's weights and configuration, atomically.
 
     Args:
@@ -51,7 +59,7 @@ def save_network(
     write_safetensors(path, tensors, {"network": network.config.model_dump_json(), **metadata})
 
 
-def load_network(path: Path) -> FNN | BLSTM:
+def load_network(path: Path) -> Network:
     """Read a network that `save_network` or a training run wrote.
 
     Raises:
@@ -69,7 +77,7 @@ def load_network(path: Path) -> FNN | BLSTM:
         ) from error
     try:
         config = _CONFIG.validate_python(json.loads(metadata["network"]))
-        network = FNN(config) if isinstance(config, FNNConfig) else BLSTM(config)
+        network = make_network(config)
         network.load_state_dict(
             {
                 name: value.float() * tensors[name + _SCALE] if name + _SCALE in tensors else value

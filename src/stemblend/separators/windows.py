@@ -19,11 +19,11 @@ LENGTH = 500
 HOP = 441
 """Frames between windows; at 44.1 kHz and a shift of 512 samples a whole number of 1/100 s."""
 
-OFFSET = 2
+OFFSET = 4
 """The first window begins here (and one before it at OFFSET − HOP).
 
-A block of a song that begins a whole number of HOPs into it has half-empty frames at its
-beginning, which no window that is used may contain.
+A block of a song that begins a whole number of HOPs into it has up to three partly empty frames
+at its beginning, which no window that is used may contain.
 """
 
 _BATCH = 8
@@ -31,15 +31,16 @@ _BATCH = 8
 
 def in_windows(
     network: Callable[[Tensor], Tensor], magnitude: Float[Tensor, "channels bins frames"]
-) -> Float[Tensor, "channels bins frames"]:
+) -> Float[Tensor, "*targets channels bins frames"]:
     """Apply a network to windows of magnitudes and crossfade the results.
 
     Args:
-        network: maps `(batch, channels, bins, LENGTH)` to the same shape.
+        network: maps `(batch, channels, bins, LENGTH)` to the same shape, or to one with more
+            axes behind the batch.
         magnitude: `(channels, bins, frames)`; silence lies outside.
 
     Returns:
-        `(channels, bins, frames)`.
+        `(channels, bins, frames)`, or with the network's further axes in front.
     """
     frames = magnitude.shape[-1]
     lead = HOP - OFFSET
@@ -50,9 +51,12 @@ def in_windows(
     rise = (torch.arange(overlap, device=magnitude.device) + 0.5) / overlap
     gain = torch.ones(LENGTH, device=magnitude.device)
     gain[:overlap], gain[HOP:] = rise, 1 - rise
-    result = torch.zeros_like(padded)
+    result = None
     for first in range(0, count, _BATCH):
         estimates = network(stacked[first : first + _BATCH].contiguous()) * gain
+        if result is None:
+            result = estimates.new_zeros(*estimates.shape[1:-1], padded.shape[-1])
         for number, estimate in enumerate(estimates, first):
             result[..., number * HOP : number * HOP + LENGTH] += estimate
+    assert result is not None  # there is at least one window
     return result[..., lead : lead + frames]

@@ -1,10 +1,13 @@
-"""The four augmentations of Uhlich et al. (ICASSP 2017, section 3), and panning for mono takes.
+"""The four augmentations of Uhlich et al. (ICASSP 2017, section 3), and some of our own.
 
 Parameters are drawn apart from applying them, so that a draw can be looked at and repeated.
 """
 
 import numpy as np
-from jaxtyping import Float32
+import soxr
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 Waveform = Float32[np.ndarray, "channels samples"]
 
@@ -42,3 +45,42 @@ def pan_mono(
     angle = (position + 1) * np.pi / 4
     gains = np.sqrt(2) * np.array([[np.cos(angle)], [np.sin(angle)]], dtype=np.float32)
     return gains.astype(np.float32) * waveform
+
+
+def draw_speed(rng: np.random.Generator, semitones: float) -> float:
+    """A factor of speed, by up to `semitones` up or down; 1 without a draw if they are 0."""
+    return float(2 ** (rng.uniform(-semitones, semitones) / 12)) if semitones else 1.0
+
+
+def varispeed_samples(samples: int, speed: float) -> int:
+    """Samples that `varispeed` needs to give at least `samples`."""
+    return int(np.ceil(samples * speed)) + 8 if speed != 1 else samples
+
+
+def varispeed(
+    waveform: Waveform, speed: float, sample_rate: int
+) -> Float32[np.ndarray, "channels _"]:
+    """Play a waveform faster (`speed` > 1) or slower, as a tape does: pitch and tempo together."""
+    if speed == 1:
+        return waveform
+    faster = soxr.resample(waveform.T, sample_rate * speed, sample_rate, quality="LQ")
+    return np.ascontiguousarray(faster.T)
+
+
+_EQUALISER_KNOTS = 7
+
+
+def draw_equaliser(
+    rng: np.random.Generator, decibels: float, stems: int
+) -> Float32[np.ndarray, "stems knots"]:
+    """Gains in dB at places evenly spaced over the pitch axis, from U[-decibels, decibels]."""
+    return rng.uniform(-decibels, decibels, (stems, _EQUALISER_KNOTS)).astype(np.float32)
+
+
+def equaliser_gain(
+    knots: Float32[np.ndarray, "stems knots"], bins: int
+) -> Float[Tensor, "stems bins"]:
+    """The factor of every bin: straight lines over log frequency between the gains in dB."""
+    places = np.geomspace(1, bins, knots.shape[1])
+    gains = [np.interp(np.log(np.arange(bins) + 1.0), np.log(places), row) for row in knots]
+    return torch.from_numpy(10 ** (np.stack(gains) / 20)).float()

@@ -11,8 +11,12 @@ from stemblend.errors import DataError
 from stemblend.separators.base import SOURCES
 from stemblend.separators.blstm import BLSTMConfig
 from stemblend.separators.fnn import FNNConfig
+from stemblend.separators.joint import JointConfig
 
-NetworkConfig = Annotated[FNNConfig | BLSTMConfig, Field(discriminator="kind")]
+NetworkConfig = Annotated[FNNConfig | BLSTMConfig | JointConfig, Field(discriminator="kind")]
+
+ALL_SOURCES = "all"
+"""What a joint network estimates."""
 
 
 class _Frozen(BaseModel):
@@ -49,6 +53,9 @@ class AugmentationConfig(_Frozen):
         active_share: share of target excerpts that surely hold sound; only with `chunk`.
         drop: probability that an instrument other than the target is left out; only with `mix`.
         master_gain: interval of a gain for the whole mixture.
+        speed_semitones: play every instrument faster or slower by up to so many semitones; only
+            with `mix`.
+        equaliser_db: raise or lower bands of every target by up to so many dB.
     """
 
     swap: bool = True
@@ -60,13 +67,15 @@ class AugmentationConfig(_Frozen):
     active_share: float = Field(default=0.7, ge=0, le=1)
     drop: float = Field(default=0.1, ge=0, le=1)
     master_gain: tuple[float, float] = (0.4, 1.4)
+    speed_semitones: float = Field(default=0.0, ge=0, le=12)
+    equaliser_db: float = Field(default=0.0, ge=0, le=20)
 
 
 class TrainingConfig(_Frozen):
-    """One network for one source.
+    """One network for one source, or for all.
 
     Attributes:
-        source: the source that the network estimates.
+        source: the source that the network estimates; "all" for a joint network.
         network: its structure.
         data: the collections of songs.
         augmentation: what happens to excerpts.
@@ -77,6 +86,7 @@ class TrainingConfig(_Frozen):
             `decay` share of the steps.
         decay: share of the steps over which the learning rate falls.
         clip: largest norm of the gradient.
+        weight_decay: of AdamW; 0 is Adam.
         target: "magnitude" is |S|, "phase" is |S| cos(angle(S) − angle(X)), the part of the
             source that a mask on the mixture can reach.
         precision: "bfloat16" runs the network under autocast.
@@ -98,6 +108,7 @@ class TrainingConfig(_Frozen):
     learning_rate: float = Field(default=1e-3, gt=0)
     decay: float = Field(default=0.4, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     target: Literal["magnitude", "phase"] = "magnitude"
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
@@ -105,6 +116,11 @@ class TrainingConfig(_Frozen):
     patience: int = Field(default=10, ge=1)
     hold_out_every: int = Field(default=0, ge=0)
     checkpoint_minutes: float = Field(default=5.0, ge=0)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The sources that the network estimates."""
+        return SOURCES if self.source == ALL_SOURCES else (self.source,)
 
     @classmethod
     def from_toml(cls, path: Path, **overrides: object) -> "TrainingConfig":
@@ -129,8 +145,9 @@ def _checked(values: dict[str, object], origin: str) -> TrainingConfig:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{origin}: {place}: {first['msg']}; correct that entry") from error
-    if config.source not in SOURCES:
-        raise DataError(f"{origin}: no source {config.source!r}; use one of {', '.join(SOURCES)}")
+    possible = (ALL_SOURCES,) if config.network.kind == "joint" else SOURCES
+    if config.source not in possible:
+        raise DataError(f"{origin}: no source {config.source!r}; use one of {', '.join(possible)}")
     return config
 
 

@@ -11,10 +11,13 @@ from stemblend.separators.base import SOURCES
 from stemblend.training.augmentation import (
     draw_gain,
     draw_pan,
+    draw_speed,
     draw_swap,
     pan_mono,
     scale,
     swap_channels,
+    varispeed,
+    varispeed_samples,
 )
 from stemblend.training.config import AugmentationConfig
 from stemblend.training.recordings import Recording
@@ -38,46 +41,47 @@ class Batch:
     """A mini-batch of excerpts.
 
     Attributes:
-        mixture: `(batch, channels, samples)`.
-        target: the wanted source in it, of the same shape.
-        bandwidth: for each excerpt the highest frequency in Hz that the target's recording held;
-            above it nothing is known about the target.
+        targets: the wanted sources `(batch, targets, channels, samples)`.
+        rest: all else in the mixture `(batch, channels, samples)`.
+        bandwidth: `(batch, targets)`, for each target the highest frequency in Hz that its
+            recording held; above it nothing is known about the target. 0 where the target sounds
+            in `rest`, together with other sources, or not at all.
     """
 
-    mixture: Float32[np.ndarray, "batch channels samples"]
-    target: Float32[np.ndarray, "batch channels samples"]
-    bandwidth: Float32[np.ndarray, " batch"]
+    targets: Float32[np.ndarray, "batch targets channels samples"]
+    rest: Float32[np.ndarray, "batch channels samples"]
+    bandwidth: Float32[np.ndarray, "batch targets"]
 
-
-def _sum(waveforms: Sequence[np.ndarray], samples: int) -> np.ndarray:
-    total = np.zeros((2, samples), np.float32)
-    for waveform in waveforms:
-        total += waveform  # a mono take is broadcast to both channels
-    return total
+    @property
+    def mixture(self) -> Float32[np.ndarray, "batch channels samples"]:
+        """The sum of all."""
+        return self.targets.sum(1) + self.rest
 
 
 @dataclass
 class ExcerptSource:
-    """Draws mini-batches for one target source.
+    """Draws mini-batches for one or several target sources.
 
     Attributes:
         collections: for each collection its weight and, song by song, its recordings.
-        target: the wanted source.
+        targets: the wanted sources.
         augmentation: what is random about a mixture.
         samples: length of an excerpt.
     """
 
     collections: Sequence[tuple[float, Sequence[Sequence[Recording]]]]
-    target: str
+    targets: tuple[str, ...]
     augmentation: AugmentationConfig
     samples: int
+    sample_rate: int
 
     def __post_init__(self) -> None:
-        if self._pool(frozenset({self.target}), self.target)[0] == []:
-            raise DataError(
-                f"no song of the training data has a stem for {self.target}; add one or train "
-                "another source"
-            )
+        for target in self.targets:
+            if not self._pool(frozenset({target}), target)[0]:
+                raise DataError(
+                    f"no song of the training data has a stem for {target}; add one or train "
+                    "another source"
+                )
         self._pools = {
             (allowed, source): self._pool(allowed, source)
             for allowed in _subsets(frozenset(SOURCES))
@@ -107,28 +111,46 @@ class ExcerptSource:
     def draw(self, rng: np.random.Generator, batch: int) -> Batch:
         """Draw `batch` excerpts; the same state of `rng` gives the same batch."""
         drawn = [self._mix(rng) if self.augmentation.mix else self._song(rng) for _ in range(batch)]
-        mixtures, targets, bandwidths = zip(*drawn, strict=True)
-        return Batch(np.stack(mixtures), np.stack(targets), np.array(bandwidths, np.float32))
+        targets, rests, bandwidths = zip(*drawn, strict=True)
+        return Batch(np.stack(targets), np.stack(rests), np.array(bandwidths, np.float32))
 
-    def _mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    def _gather(
+        self, voices: Sequence[tuple[frozenset[str], float, np.ndarray]], gain: float
+    ) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        """Sort what sounds into targets and the rest, with the targets' bandwidths."""
+        targets = np.zeros((len(self.targets), 2, self.samples), np.float32)
+        rest = np.zeros((2, self.samples), np.float32)
+        # silence is known at all frequencies
+        bandwidths = [np.inf] * len(self.targets)
+        for sources, bandwidth, wave in voices:
+            slots = [number for number, target in enumerate(self.targets) if target in sources]
+            if len(sources) == 1 and slots:
+                targets[slots[0]] += wave
+                bandwidths[slots[0]] = bandwidth
+            else:
+                rest += wave
+                for slot in slots:
+                    bandwidths[slot] = 0.0
+        targets *= np.float32(gain)
+        rest *= np.float32(gain)
+        return targets, rest, bandwidths
+
+    def _mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float]]:
         """(d): every instrument from a place and a song of its own."""
         options = self.augmentation
-        recording = self._recording(rng, frozenset({self.target}), self.target)
-        target = self._voice(rng, recording)
-        others = []
-        missing = frozenset(SOURCES) - {self.target}
+        # one target is surely there, and by itself
+        target = self.targets[rng.integers(len(self.targets))]
+        voices = [self._voice(rng, self._recording(rng, frozenset({target}), target))]
+        missing = frozenset(SOURCES) - {target}
         while missing:
             source = sorted(missing)[rng.integers(len(missing))]
             if not self._pools[missing, source][0] or rng.random() < options.drop:
                 missing -= {source}
                 continue
             other = self._recording(rng, missing, source)
-            others.append(self._voice(rng, other))
+            voices.append(self._voice(rng, other))
             missing -= other.sources
-        master = draw_gain(rng, *options.master_gain)
-        target = scale(target, master)
-        mixture = target + scale(_sum(others, self.samples), master)
-        return mixture, target, recording.bandwidth
+        return self._gather(voices, draw_gain(rng, *options.master_gain))
 
     def _recording(
         self, rng: np.random.Generator, allowed: frozenset[str], source: str
@@ -137,10 +159,15 @@ class ExcerptSource:
         chosen = rng.choice(len(pools), p=weights)
         return pools[chosen][rng.choice(len(pools[chosen]), p=shares[chosen])]
 
-    def _voice(self, rng: np.random.Generator, recording: Recording) -> np.ndarray:
-        """Cut one instrument and put it through (a), (b), (c), its level and its place."""
+    def _voice(
+        self, rng: np.random.Generator, recording: Recording
+    ) -> tuple[frozenset[str], float, np.ndarray]:
+        """Cut one instrument and put it through (a), (b), (c), its level, speed and place."""
         options = self.augmentation
-        wave = recording.excerpt(self._start(rng, recording), self.samples)
+        speed = draw_speed(rng, options.speed_semitones)
+        needed = varispeed_samples(self.samples, speed)
+        wave = recording.excerpt(self._start(rng, recording), needed)
+        wave = varispeed(wave, speed, self.sample_rate)[:, : self.samples]
         if options.level and recording.level > 0:
             usual = np.sqrt(sum(USUAL_LEVEL[source] ** 2 for source in recording.sources))
             wave = scale(wave, usual / recording.level)
@@ -149,26 +176,28 @@ class ExcerptSource:
         if len(wave) == 1 and options.pan and not recording.sources & _CENTRED:
             wave = pan_mono(wave, draw_pan(rng))
         wave = np.broadcast_to(wave, (2, self.samples))
-        return swap_channels(wave, draw_swap(rng)) if options.swap else wave
+        wave = swap_channels(wave, draw_swap(rng)) if options.swap else wave
+        return recording.sources, recording.bandwidth * speed, wave
 
     def _start(self, rng: np.random.Generator, recording: Recording) -> int:
         """(c): any place, or without it a place on the grid of excerpts."""
         start = recording.draw_start(rng, self.samples, self.augmentation.active_share)
         return start if self.augmentation.chunk else start - start % self.samples
 
-    def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
+    def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float]]:
         """Without (d): the stems of one song, at one place."""
         options = self.augmentation
-        chosen = self._recording(rng, frozenset({self.target}), self.target)
+        target = self.targets[rng.integers(len(self.targets))]
+        chosen = self._recording(rng, frozenset({target}), target)
         song = next(song for _, songs in self.collections for song in songs if chosen in song)
         start = self._start(rng, chosen)
-        stems = {}
+        voices = []
         for recording in song:
             wave = np.broadcast_to(recording.excerpt(start, self.samples), (2, self.samples))
             wave = scale(wave, draw_gain(rng)) if options.gain else wave
-            stems[recording] = swap_channels(wave, options.swap and draw_swap(rng))
-        target = stems[chosen]
-        return _sum(list(stems.values()), self.samples), target, chosen.bandwidth
+            wave = swap_channels(wave, options.swap and draw_swap(rng))
+            voices.append((recording.sources, recording.bandwidth, wave))
+        return self._gather(voices, 1.0)
 
 
 def _subsets(whole: frozenset[str]) -> list[frozenset[str]]:

@@ -8,6 +8,10 @@ from torch import Tensor
 
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
+from stemblend.separators.joint import Joint
+
+_INAUDIBLE = 0.01
+"""Share of the mixture's power below which an error is not worth a gradient: −20 dB."""
 
 _FLOOR = 1e-4
 """Mean squared magnitude below which an excerpt counts as silence; 16-bit noise lies near 1e-7."""
@@ -28,11 +32,13 @@ def target_magnitude(
     return (target * mixture.conj()).real / mixture.abs().clamp_min(1e-8)
 
 
-def band_mask(bandwidth: Float[Tensor, " batch"], rate: int, bins: int) -> Float[Tensor, "batch b"]:
+def band_mask(
+    bandwidth: Float[Tensor, "*batch"], rate: int, bins: int
+) -> Float[Tensor, "*batch bins"]:
     """1 for the bins in which the target's recording could hold sound, 0 above its bandwidth."""
     frequencies = torch.linspace(0, rate / 2, bins, device=bandwidth.device)
     # a resampler rolls off shortly before the old Nyquist frequency
-    return (frequencies <= 0.95 * bandwidth[:, None]).to(torch.float32)
+    return (frequencies < 0.95 * bandwidth[..., None]).to(torch.float32)
 
 
 def blstm_loss(
@@ -70,15 +76,48 @@ def fnn_loss(
     return (error.square() * mask[:, None]).mean()
 
 
-def spectral_sdr(
-    network: FNN | BLSTM,
+def joint_loss(
+    network: Joint,
     mixture: Complex[Tensor, "batch channels bins frames"],
-    target: Complex[Tensor, "batch channels bins frames"],
-) -> tuple[Tensor, Tensor]:
-    """Energies of the target and of the error of the raw estimate, over all excerpts.
+    targets: Complex[Tensor, "batch sources channels bins frames"],
+    mask: Float[Tensor, "batch sources bins"],
+) -> Float[Tensor, ""]:
+    """Mean over excerpts and sources of the error in dB below the mixture.
+
+    The score of a song is a logarithm too, so that every song counts the same, however well it
+    can be separated. Errors far below the mixture (`_INAUDIBLE`) are as good as none. The error
+    is that of the estimate with the mixture's phase.
+    """
+    masks = network.masks(mixture.abs())
+    seen = masks.shape[4]
+    weight = mask[..., :seen]
+    # frames first: the order in which masks and spectrograms lie in memory
+    heard = mixture[..., :seen, :].movedim(3, 1)[:, :, None]
+    truth = targets[..., :seen, :].movedim(4, 1)
+    power = heard.real.square() + heard.imag.square()
+    shared = torch.addcmul(truth.real * heard.real, truth.imag, heard.imag)
+    # |mask · X − S|² = mask² |X|² − 2 mask · Re(S X*) + |S|²
+    error = ((masks * power).sub_(shared, alpha=2) * masks).sum((1, 3))
+    error = error + torch.linalg.vector_norm(torch.view_as_real(truth), dim=(1, 3, 5)).square()
+    share = (error * weight).sum(2) / (power.sum((1, 3)) * weight).sum(2).clamp_min(1e-6)
+    decibels = 10 * torch.log10(share.clamp_min(0) + _INAUDIBLE)
+    return decibels[mask.any(-1)].mean()
+
+
+def spectral_sdr(
+    network: FNN | BLSTM | Joint,
+    mixture: Complex[Tensor, "batch channels bins frames"],
+    targets: Complex[Tensor, "batch targets channels bins frames"],
+) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"]]:
+    """Energies of each target and of the error of its raw estimate, over all excerpts.
 
     Ten times the logarithm of their ratio is, but for the overlap of the frames, the SDR of the
     waveforms.
     """
-    estimate = network(mixture.abs()) * torch.exp(1j * mixture.angle())
-    return target.abs().square().sum(), (estimate - target).abs().square().sum()
+    magnitude = mixture.abs()
+    estimate = network(magnitude)
+    if not isinstance(network, Joint):
+        estimate = estimate[:, None]
+    estimate = estimate * torch.exp(1j * mixture.angle())[:, None]
+    over = (0, 2, 3, 4)
+    return targets.abs().square().sum(over), (estimate - targets).abs().square().sum(over)

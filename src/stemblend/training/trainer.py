@@ -3,8 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,8 +17,10 @@ from torch import Tensor
 from stemblend.datasets.folder import find_tracks
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
-from stemblend.separators.weights import save_network
+from stemblend.separators.joint import Joint
+from stemblend.separators.weights import Network, make_network, save_network
 from stemblend.spectral import STFT
+from stemblend.training.augmentation import draw_equaliser, equaliser_gain
 from stemblend.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -26,7 +28,13 @@ from stemblend.training.checkpoint import (
 )
 from stemblend.training.config import TrainingConfig
 from stemblend.training.excerpts import Batch, ExcerptSource
-from stemblend.training.objective import band_mask, blstm_loss, fnn_loss, spectral_sdr
+from stemblend.training.objective import (
+    band_mask,
+    blstm_loss,
+    fnn_loss,
+    joint_loss,
+    spectral_sdr,
+)
 from stemblend.training.pca import fit_pca, pca_file
 from stemblend.training.recordings import Recording, decode_tracks
 from stemblend.training.runlog import RunLog
@@ -97,11 +105,11 @@ def load_data(
     return training, validation
 
 
-def build_network(config: TrainingConfig) -> FNN | BLSTM:
+def build_network(config: TrainingConfig) -> Network:
     """A network with random weights drawn from the configuration's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return FNN(config.network) if config.network.kind == "fnn" else BLSTM(config.network)
+        return make_network(config.network)
 
 
 def excerpt_samples(config: TrainingConfig) -> int:
@@ -111,33 +119,47 @@ def excerpt_samples(config: TrainingConfig) -> int:
 
 
 def validation_batches(config: TrainingConfig, songs: Songs) -> list[Batch]:
-    """One batch a song that has the source: evenly spaced excerpts of the song as it is."""
+    """One batch a song that has a target: evenly spaced excerpts of the song as it is."""
     samples = excerpt_samples(config.model_copy(update={"frames": max(config.frames, 250)}))
     batches = []
     for song in songs:
-        # a stem of several sources that the wanted one is part of leaves nothing to compare with
-        if any(config.source in r.sources and len(r.sources) > 1 for r in song):
-            continue
-        wanted = [r for r in song if config.source in r.sources and r.active]
-        if not wanted:
+        # a target in a stem of several sources leaves nothing to compare with
+        wanted = [
+            [r for r in song if target in r.sources and r.active] for target in config.targets
+        ]
+        known = [len(found) == 1 and len(found[0].sources) == 1 for found in wanted]
+        if not any(known):
             continue
         length = max(recording.waveform.shape[1] for recording in song)
         count = min(_VALIDATION_EXCERPTS, max(length // samples, 1))
         starts = np.linspace(0, max(length - samples, 0), count).astype(int)
-        mixtures, targets = [], []
-        for start in starts:
-            stems = {r: np.broadcast_to(r.excerpt(int(start), samples), (2, samples)) for r in song}
-            mixtures.append(np.sum(list(stems.values()), axis=0, dtype=np.float32))
-            targets.append(stems[wanted[0]])
-        bandwidth = np.full(count, wanted[0].bandwidth, np.float32)
-        batches.append(Batch(np.stack(mixtures), np.stack(targets), bandwidth))
+        targets = np.zeros((count, len(known), 2, samples), np.float32)
+        rest = np.zeros((count, 2, samples), np.float32)
+        chosen = [
+            found[0] if is_known else None for found, is_known in zip(wanted, known, strict=True)
+        ]
+        for row, start in enumerate(starts):
+            for recording in song:
+                wave = recording.excerpt(int(start), samples)
+                if recording in chosen:
+                    targets[row, chosen.index(recording)] += wave
+                else:
+                    rest[row] += wave
+        bandwidth = [0.0 if recording is None else recording.bandwidth for recording in chosen]
+        bandwidths = np.tile(np.array(bandwidth, np.float32), (count, 1))
+        batches.append(Batch(targets, rest, bandwidths))
     return batches
 
 
-def _transform(batch: Batch, stft: STFT, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    mixture = stft.forward(torch.from_numpy(batch.mixture).to(device))
-    target = stft.forward(torch.from_numpy(batch.target).to(device))
-    return mixture, target, torch.from_numpy(batch.bandwidth).to(device)
+def _transform(
+    batch: Batch, stft: STFT, device: torch.device, gains: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Spectrograms of the mixtures and of the targets, each target with its equaliser."""
+    targets = stft.forward(torch.from_numpy(batch.targets).to(device))
+    if gains is not None:
+        targets = targets * gains.view(*targets.shape[:2], 1, -1, 1).to(device)
+    rest = stft.forward(torch.from_numpy(batch.rest).to(device))
+    return targets.sum(1) + rest, targets, torch.from_numpy(batch.bandwidth).to(device)
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:
@@ -147,26 +169,47 @@ def _learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
 
 
-def _validate(network: FNN | BLSTM, batches: Sequence[Batch], device: torch.device) -> float:
-    """Mean over songs of the raw estimate's SDR in dB."""
+def _validate(
+    network: Network, targets: Sequence[str], batches: Sequence[Batch], device: torch.device
+) -> dict[str, float]:
+    """For each target the mean over songs of the raw estimate's SDR in dB."""
     frozen = network.folded() if isinstance(network, FNN) else network
-    scores = []
+    frozen.eval()
+    scores: dict[str, list[float]] = {target: [] for target in targets}
     with torch.inference_mode():
         for batch in batches:
-            mixture, target, _ = _transform(batch, network.config.stft, device)
-            signal, error = spectral_sdr(frozen, mixture, target)
-            scores.append(10 * math.log10(max(float(signal), 1e-9) / max(float(error), 1e-9)))
-    return float(np.mean(scores))
+            mixture, truth, bandwidth = _transform(batch, network.config.stft, device)
+            energies = zip(*spectral_sdr(frozen, mixture, truth), bandwidth[0], strict=True)
+            for target, (signal, error, known) in zip(targets, energies, strict=True):
+                if known > 0:
+                    ratio = max(float(signal), 1e-9) / max(float(error), 1e-9)
+                    scores[target].append(10 * math.log10(ratio))
+    network.train()
+    return {target: float(np.mean(found)) for target, found in scores.items() if found}
 
 
-def _standardise(network: BLSTM, source: ExcerptSource, rng: np.random.Generator) -> None:
+def _standardise(network: BLSTM | Joint, source: ExcerptSource, rng: np.random.Generator) -> None:
     features, powers = [], []
     stft = network.config.stft
     for _ in range(_SCALING_BATCHES):
-        mixture, target, _ = _transform(source.draw(rng, 4), stft, torch.device("cpu"))
+        mixture, targets, _ = _transform(source.draw(rng, 4), stft, torch.device("cpu"))
         features.append(network.features(mixture.abs()).flatten(0, 1))
-        powers.append(target.abs().square().mean((0, 3)).flatten())
-    network.standardise(torch.cat(features), torch.stack(powers).mean(0).sqrt())
+        powers.append(targets[:, 0].abs().square().mean((0, 3)).flatten())
+    if isinstance(network, Joint):
+        network.standardise(torch.cat(features))
+    else:
+        network.standardise(torch.cat(features), torch.stack(powers).mean(0).sqrt())
+
+
+def _loss(
+    config: TrainingConfig, network: Network, mixture: Tensor, targets: Tensor, bandwidth: Tensor
+) -> Tensor:
+    mask = band_mask(bandwidth, config.network.sample_rate, config.network.stft.bins)
+    if isinstance(network, Joint):
+        return joint_loss(network, mixture, targets, mask)
+    if isinstance(network, FNN):
+        return fnn_loss(network, mixture, targets[:, 0], mask[:, 0], config.target)
+    return blstm_loss(network, mixture, targets[:, 0], mask[:, 0], config.target)
 
 
 def train(
@@ -202,7 +245,13 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     cache = cache or folder / "cache"
     training, validation = load_data(config, cache, decoding)
-    source = ExcerptSource(training, config.source, config.augmentation, excerpt_samples(config))
+    source = ExcerptSource(
+        training,
+        config.targets,
+        config.augmentation,
+        excerpt_samples(config),
+        config.network.sample_rate,
+    )
     held = validation_batches(config, [song for songs in validation for song in songs])
     network = build_network(config)
     rng = np.random.default_rng(config.seed)
@@ -210,33 +259,34 @@ def train(
     resumed = checkpoint.exists()
     # a generator of its own: whether a PCA is fitted or found must not change the mini-batches
     preparation = np.random.default_rng((config.seed, 1))
-    if not resumed and isinstance(network, BLSTM):
+    if not resumed and isinstance(network, BLSTM | Joint):
         _standardise(network, source, preparation)
     elif not resumed and isinstance(network, FNN) and network.config.pca is not None:
         fit_pca(network, source, preparation, pca_file(config, cache))
     network.to(where)
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
     state = Progress()
     if resumed:
         state = load_checkpoint(checkpoint, network, optimiser, rng, _same_network(config))
     log = RunLog(folder / "log.jsonl", state.step)
     events = SummaryWriter(str(folder / "events"), purge_step=state.step)
-    loss_of: Callable[..., Tensor] = fnn_loss if isinstance(network, FNN) else blstm_loss
-    stft, rate = config.network.stft, config.network.sample_rate
+    stft = config.network.stft
     began = saved = time.monotonic()
     waited = 0.0
     score = state.best_score
     while state.step < config.steps and state.stale < config.patience:
         asked = time.monotonic()
         batch = source.draw(rng, config.batch)
-        mixture, target, bandwidth = _transform(batch, stft, where)
+        gains = _equaliser(config, rng)
+        mixture, targets, bandwidth = _transform(batch, stft, where, gains)
         waited += time.monotonic() - asked
         for group in optimiser.param_groups:
             group["lr"] = _learning_rate(config, state.step)
-        autocast = torch.autocast(where.type, torch.bfloat16)
-        with autocast if config.precision == "bfloat16" else nullcontext():
-            mask = band_mask(bandwidth, rate, stft.bins)
-            loss = loss_of(network, mixture, target, mask, config.target)
+        autocast = torch.autocast(where.type, torch.bfloat16, config.precision == "bfloat16")
+        with autocast, _seeded(config, state.step, where):
+            loss = _loss(config, network, mixture, targets, bandwidth)
         optimiser.zero_grad()
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
@@ -244,7 +294,10 @@ def train(
         state.step += 1
         entry: dict[str, Any] = {"step": state.step, "loss": loss.item(), "gradient": norm.item()}
         if held and (state.step % config.validate_every == 0 or state.step == config.steps):
-            score = entry["score"] = _validate(network, held, where)
+            found = _validate(network, config.targets, held, where)
+            score = entry["score"] = float(np.mean([*found.values()]))
+            if len(found) > 1:
+                entry |= {f"score_{target}": value for target, value in found.items()}
             state.stale += 1
             if state.best_score is None or score > state.best_score:
                 state.best_score, state.stale = score, 0
@@ -264,6 +317,23 @@ def train(
     return _finish(config, folder, network, state)
 
 
+@contextmanager
+def _seeded(config: TrainingConfig, step: int, where: torch.device) -> Iterator[None]:
+    """Let a step's dropout depend on the seed and the step alone, so that a run can resume."""
+    devices = [where] if where.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        yield
+
+
+def _equaliser(config: TrainingConfig, rng: np.random.Generator) -> Tensor | None:
+    decibels = config.augmentation.equaliser_db
+    if not decibels:
+        return None
+    stems = config.batch * len(config.targets)
+    return equaliser_gain(draw_equaliser(rng, decibels, stems), config.network.stft.bins)
+
+
 def _same_network(config: TrainingConfig) -> Callable[[str], bool]:
     def fits(stored: str) -> bool:
         values = json.loads(stored)
@@ -273,7 +343,7 @@ def _same_network(config: TrainingConfig) -> Callable[[str], bool]:
     return fits
 
 
-def _copy(network: FNN | BLSTM) -> dict[str, Tensor]:
+def _copy(network: Network) -> dict[str, Tensor]:
     """The state without the PCA, which never changes and is large."""
     return {
         name: value.detach().clone()
@@ -282,7 +352,7 @@ def _copy(network: FNN | BLSTM) -> dict[str, Tensor]:
     }
 
 
-def _finish(config: TrainingConfig, folder: Path, network: FNN | BLSTM, state: Progress) -> Path:
+def _finish(config: TrainingConfig, folder: Path, network: Network, state: Progress) -> Path:
     network.load_state_dict(state.best or _copy(network), strict=False)
     path = folder / "weights.safetensors"
     metadata = {
