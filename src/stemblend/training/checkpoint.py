@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def save_checkpoint(
     path: Path,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
-    rng: np.random.Generator,
+    rng: dict[str, Any],
     progress: Progress,
     config: str,
 ) -> None:
@@ -45,7 +46,7 @@ def save_checkpoint(
         path: a safetensors file.
         network: its parameters and buffers are stored.
         optimiser: its state is stored.
-        rng: the generator of the mini-batches.
+        rng: state of the generator of the mini-batches.
         progress: the position.
         config: the run's configuration as JSON.
     """
@@ -57,7 +58,7 @@ def save_checkpoint(
     metadata = {
         "config": config,
         "progress": json.dumps(position),
-        "rng": json.dumps(rng.bit_generator.state),
+        "rng": json.dumps(rng),
     }
     write_safetensors(path, tensors, metadata)
 

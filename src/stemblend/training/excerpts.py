@@ -108,9 +108,22 @@ class ExcerptSource:
                 shares.append(np.sqrt(active) / np.sqrt(active).sum())
         return pools, np.array(weights) / max(sum(weights), 1e-9), shares
 
-    def draw(self, rng: np.random.Generator, batch: int) -> Batch:
-        """Draw `batch` excerpts; the same state of `rng` gives the same batch."""
-        drawn = [self._mix(rng) if self.augmentation.mix else self._song(rng) for _ in range(batch)]
+    def draw(self, rng: np.random.Generator, batch: int, *, rank: int = 0, size: int = 1) -> Batch:
+        """Draw excerpts; the same state of `rng` gives the same ones.
+
+        Args:
+            rng: generator; it moves on by the same amount in all processes.
+            batch: excerpts for this process.
+            rank: number of this process, which gets its own part of `size * batch` excerpts.
+            size: number of processes.
+
+        Returns:
+            Excerpts `rank * batch` to `(rank + 1) * batch` of those that one process would draw
+            with `size * batch`.
+        """
+        seeds = rng.integers(2**63, size=size * batch)[rank * batch : (rank + 1) * batch]
+        draw = self._mix if self.augmentation.mix else self._song
+        drawn = [draw(np.random.default_rng(seed)) for seed in seeds]
         targets, rests, bandwidths = zip(*drawn, strict=True)
         return Batch(np.stack(targets), np.stack(rests), np.array(bandwidths, np.float32))
 
@@ -172,7 +185,7 @@ class ExcerptSource:
             usual = np.sqrt(sum(USUAL_LEVEL[source] ** 2 for source in recording.sources))
             wave = scale(wave, usual / recording.level)
         if options.gain:
-            wave = scale(wave, draw_gain(rng))
+            wave = scale(wave, draw_gain(rng, *options.gain_interval))
         if len(wave) == 1 and options.pan and not recording.sources & _CENTRED:
             wave = pan_mono(wave, draw_pan(rng))
         wave = np.broadcast_to(wave, (2, self.samples))
@@ -194,7 +207,7 @@ class ExcerptSource:
         voices = []
         for recording in song:
             wave = np.broadcast_to(recording.excerpt(start, self.samples), (2, self.samples))
-            wave = scale(wave, draw_gain(rng)) if options.gain else wave
+            wave = scale(wave, draw_gain(rng, *options.gain_interval)) if options.gain else wave
             wave = swap_channels(wave, options.swap and draw_swap(rng))
             voices.append((recording.sources, recording.bandwidth, wave))
         return self._gather(voices, 1.0)

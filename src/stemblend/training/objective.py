@@ -82,7 +82,7 @@ def joint_loss(
     targets: Complex[Tensor, "batch sources channels bins frames"],
     mask: Float[Tensor, "batch sources bins"],
 ) -> Float[Tensor, ""]:
-    """Mean over excerpts and sources of the error in dB below the mixture.
+    """Mean over excerpts and sources of the error in dB below the mixture, 0 where unknown.
 
     The score of a song is a logarithm too, so that every song counts the same, however well it
     can be separated. Errors far below the mixture (`_INAUDIBLE`) are as good as none. The error
@@ -101,7 +101,8 @@ def joint_loss(
     error = error + torch.linalg.vector_norm(torch.view_as_real(truth), dim=(1, 3, 5)).square()
     share = (error * weight).sum(2) / (power.sum((1, 3)) * weight).sum(2).clamp_min(1e-6)
     decibels = 10 * torch.log10(share.clamp_min(0) + _INAUDIBLE)
-    return decibels[mask.any(-1)].mean()
+    # a fixed number of terms, so that the mean over processes is the mean over all their excerpts
+    return (decibels * mask.any(-1)).mean()
 
 
 def spectral_sdr(

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from stemblend.separators.fnn import FNN
 from stemblend.separators.joint import Joint
 from stemblend.separators.weights import Network, make_network, save_network
 from stemblend.spectral import STFT
+from stemblend.training.ahead import Ahead
 from stemblend.training.augmentation import draw_equaliser, equaliser_gain
 from stemblend.training.checkpoint import (
     Progress,
@@ -27,6 +27,7 @@ from stemblend.training.checkpoint import (
     save_checkpoint,
 )
 from stemblend.training.config import TrainingConfig
+from stemblend.training.distributed import World, joined
 from stemblend.training.excerpts import Batch, ExcerptSource
 from stemblend.training.objective import (
     band_mask,
@@ -38,6 +39,9 @@ from stemblend.training.objective import (
 from stemblend.training.pca import fit_pca, pca_file
 from stemblend.training.recordings import Recording, decode_tracks
 from stemblend.training.runlog import RunLog
+
+WEIGHTS = "weights.safetensors"
+"""Name of the result in the folder of a run."""
 
 _SCALING_BATCHES = 20
 _VALIDATION_EXCERPTS = 12
@@ -54,7 +58,7 @@ class Report:
         loss: training loss of the last mini-batch.
         score: latest validation score in dB, None before the first.
         best: best validation score in dB so far.
-        data_share: share of the time so far that was spent on making mini-batches.
+        data_share: share of the time so far that was spent waiting for mini-batches.
     """
 
     step: int
@@ -221,12 +225,15 @@ def train(
     progress: Callable[[Report], None] | None = None,
     decoding: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train one network for one source, or go on where an earlier call stopped.
+    """Train one network, or go on where an earlier call stopped.
+
+    Started by `torchrun`, every process computes `config.batch` sequences of a mini-batch, and
+    the result is that of one process with as many times larger a batch; dropout alone differs.
 
     Args:
         config: all that decides about the run.
         folder: holds `checkpoint.safetensors`, `log.jsonl`, TensorBoard events and, in the end,
-            `weights.safetensors`; a checkpoint found here is resumed.
+            `weights.safetensors`; a checkpoint found here is resumed. Processes share it.
         cache: folder for decoded stems and PCAs, which runs may share; `folder/cache` if None.
         device: "cpu", "cuda" or "mps".
         progress: called after every step.
@@ -239,11 +246,23 @@ def train(
     Raises:
         DataError, AudioError: if the data or the checkpoint cannot be used.
     """
-    from torch.utils.tensorboard import SummaryWriter
+    with joined(device) as world:
+        return _train(config, folder, cache or folder / "cache", device, world, progress, decoding)
 
+
+def _train(
+    config: TrainingConfig,
+    folder: Path,
+    cache: Path,
+    device: str,
+    world: World,
+    progress: Callable[[Report], None] | None,
+    decoding: Callable[[int, int], None] | None,
+) -> Path:
     where = torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
-    cache = cache or folder / "cache"
+    if not world.leads:
+        world.wait()  # the first process decodes, the others find it done
     training, validation = load_data(config, cache, decoding)
     source = ExcerptSource(
         training,
@@ -252,86 +271,108 @@ def train(
         excerpt_samples(config),
         config.network.sample_rate,
     )
-    held = validation_batches(config, [song for songs in validation for song in songs])
     network = build_network(config)
     rng = np.random.default_rng(config.seed)
     checkpoint = folder / "checkpoint.safetensors"
     resumed = checkpoint.exists()
-    # a generator of its own: whether a PCA is fitted or found must not change the mini-batches
-    preparation = np.random.default_rng((config.seed, 1))
-    if not resumed and isinstance(network, BLSTM | Joint):
-        _standardise(network, source, preparation)
-    elif not resumed and isinstance(network, FNN) and network.config.pca is not None:
-        fit_pca(network, source, preparation, pca_file(config, cache))
+    if world.leads:
+        if not resumed:
+            _prepare(config, network, source, cache)
+        world.wait()
     network.to(where)
+    world.copy_from_first(network)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
     state = Progress()
     if resumed:
         state = load_checkpoint(checkpoint, network, optimiser, rng, _same_network(config))
-    log = RunLog(folder / "log.jsonl", state.step)
-    events = SummaryWriter(str(folder / "events"), purge_step=state.step)
+    held = validation_batches(config, [song for songs in validation for song in songs])
+    log = RunLog(folder, state.step) if world.leads else None
     stft = config.network.stft
     began = saved = time.monotonic()
     waited = 0.0
     score = state.best_score
-    while state.step < config.steps and state.stale < config.patience:
-        asked = time.monotonic()
-        batch = source.draw(rng, config.batch)
-        gains = _equaliser(config, rng)
-        mixture, targets, bandwidth = _transform(batch, stft, where, gains)
-        waited += time.monotonic() - asked
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(config, state.step)
-        autocast = torch.autocast(where.type, torch.bfloat16, config.precision == "bfloat16")
-        with autocast, _seeded(config, state.step, where):
-            loss = _loss(config, network, mixture, targets, bandwidth)
-        optimiser.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
-        optimiser.step()
-        state.step += 1
-        entry: dict[str, Any] = {"step": state.step, "loss": loss.item(), "gradient": norm.item()}
-        if held and (state.step % config.validate_every == 0 or state.step == config.steps):
-            found = _validate(network, config.targets, held, where)
-            score = entry["score"] = float(np.mean([*found.values()]))
-            if len(found) > 1:
-                entry |= {f"score_{target}": value for target, value in found.items()}
-            state.stale += 1
-            if state.best_score is None or score > state.best_score:
-                state.best_score, state.stale = score, 0
-                state.best = _copy(network)
-        log.write(entry)
-        for name in entry.keys() - {"step"}:
-            events.add_scalar(name, entry[name], state.step)
-        if time.monotonic() - saved >= 60 * config.checkpoint_minutes:
-            save_checkpoint(checkpoint, network, optimiser, rng, state, config.model_dump_json())
-            saved = time.monotonic()
-        if progress is not None:
-            share = waited / (time.monotonic() - began)
-            report = Report(state.step, config.steps, entry["loss"], score, state.best_score, share)
-            progress(report)
-    events.close()
-    save_checkpoint(checkpoint, network, optimiser, rng, state, config.model_dump_json())
-    return _finish(config, folder, network, state)
+
+    def draw(rng: np.random.Generator) -> tuple[Batch, Tensor | None]:
+        batch = source.draw(rng, config.batch, rank=world.rank, size=world.size)
+        return batch, _equaliser(config, rng, world)
+
+    with Ahead(draw, rng) as batches:
+        while state.step < config.steps and state.stale < config.patience:
+            asked = time.monotonic()
+            batch, gains = batches.take()
+            waited += time.monotonic() - asked
+            mixture, targets, bandwidth = _transform(batch, stft, where, gains)
+            for group in optimiser.param_groups:
+                group["lr"] = _learning_rate(config, state.step)
+            autocast = torch.autocast(where.type, torch.bfloat16, config.precision == "bfloat16")
+            with autocast, _seeded(config, state.step, world, where):
+                loss = _loss(config, network, mixture, targets, bandwidth)
+            optimiser.zero_grad()
+            loss.backward()
+            world.average(network)
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
+            optimiser.step()
+            state.step += 1
+            entry = {"step": state.step, "loss": world.mean(loss), "gradient": norm.item()}
+            if held and (state.step % config.validate_every == 0 or state.step == config.steps):
+                found = _validate(network, config.targets, held, where) if world.leads else None
+                found = world.share(found)
+                score = entry["score"] = float(np.mean([*found.values()]))
+                if len(found) > 1:
+                    entry |= {f"score_{target}": value for target, value in found.items()}
+                state.stale += 1
+                if state.best_score is None or score > state.best_score:
+                    state.best_score, state.stale = score, 0
+                    state.best = _copy(network)
+            if log is not None:
+                log.write(entry)
+                if time.monotonic() - saved >= 60 * config.checkpoint_minutes:
+                    stored = (network, optimiser, batches.state, state, config.model_dump_json())
+                    save_checkpoint(checkpoint, *stored)
+                    saved = time.monotonic()
+            if progress is not None and world.leads:
+                share = waited / (time.monotonic() - began)
+                loss_now, best = entry["loss"], state.best_score
+                progress(Report(state.step, config.steps, loss_now, score, best, share))
+        if log is not None:
+            log.close()
+            stored = (network, optimiser, batches.state, state, config.model_dump_json())
+            save_checkpoint(checkpoint, *stored)
+            _finish(config, folder, network, state)
+    world.wait()
+    return folder / WEIGHTS
+
+
+def _prepare(config: TrainingConfig, network: Network, source: ExcerptSource, cache: Path) -> None:
+    """Set what a new network knows of its data before it learns: scaling or PCA."""
+    # a generator of its own: whether a PCA is fitted or found must not change the mini-batches
+    rng = np.random.default_rng((config.seed, 1))
+    if not isinstance(network, FNN):
+        _standardise(network, source, rng)
+    elif network.config.pca is not None:
+        fit_pca(network, source, rng, pca_file(config, cache))
 
 
 @contextmanager
-def _seeded(config: TrainingConfig, step: int, where: torch.device) -> Iterator[None]:
-    """Let a step's dropout depend on the seed and the step alone, so that a run can resume."""
-    devices = [where] if where.type == "cuda" else []
+def _seeded(config: TrainingConfig, step: int, world: World, where: torch.device) -> Iterator[None]:
+    """Let a step's dropout depend on seed, step and process alone, so that a run can resume."""
+    devices = [torch.cuda.current_device()] if where.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(config.seed * 1_000_003 + step)
+        torch.manual_seed((config.seed * 1_000_003 + step) * world.size + world.rank)
         yield
 
 
-def _equaliser(config: TrainingConfig, rng: np.random.Generator) -> Tensor | None:
+def _equaliser(config: TrainingConfig, rng: np.random.Generator, world: World) -> Tensor | None:
+    """Gains of every bin of this process's targets, `(batch * targets, bins)`."""
     decibels = config.augmentation.equaliser_db
     if not decibels:
         return None
     stems = config.batch * len(config.targets)
-    return equaliser_gain(draw_equaliser(rng, decibels, stems), config.network.stft.bins)
+    knots = draw_equaliser(rng, decibels, stems * world.size)
+    own = slice(world.rank * stems, (world.rank + 1) * stems)
+    return equaliser_gain(knots[own], config.network.stft.bins)
 
 
 def _same_network(config: TrainingConfig) -> Callable[[str], bool]:
@@ -352,14 +393,12 @@ def _copy(network: Network) -> dict[str, Tensor]:
     }
 
 
-def _finish(config: TrainingConfig, folder: Path, network: Network, state: Progress) -> Path:
+def _finish(config: TrainingConfig, folder: Path, network: Network, state: Progress) -> None:
     network.load_state_dict(state.best or _copy(network), strict=False)
-    path = folder / "weights.safetensors"
     metadata = {
         "source": config.source,
         "training": config.model_dump_json(),
         "steps": str(state.step),
         "validation_sdr": json.dumps(state.best_score),
     }
-    save_network(network, path, metadata)
-    return path
+    save_network(network, folder / WEIGHTS, metadata)
