@@ -6,7 +6,12 @@ from stemblend.datasets.folder import find_tracks, parse_label
 from stemblend.errors import DataError
 from stemblend.separators import SOURCES
 from stemblend.training import augmentation
-from stemblend.training.config import AugmentationConfig, TrainingConfig, published
+from stemblend.training.config import (
+    AugmentationConfig,
+    TrainingConfig,
+    config_names,
+    shipped_config,
+)
 from stemblend.training.excerpts import ExcerptSource
 from stemblend.training.pca import principal_components
 from stemblend.training.recordings import decode_tracks
@@ -233,8 +238,26 @@ def test_principal_components_against_numpy():
     np.testing.assert_allclose(np.abs(basis @ right[:5].T), np.eye(5), atol=1e-8)
 
 
+@pytest.mark.parametrize("name", config_names())
+def test_shipped_configurations(tmp_path, name):
+    config = shipped_config(name, [tmp_path], ("song *",))
+    assert config.data[0].validation == ("song *",)
+    assert config.hold_out_every == 0
+    assert config.network.kind == name.split("-")[0]
+    if "-" in name:
+        assert config.network.layers == {"fnn-1": 3, "fnn-2": 4}.get(name, int(name[6:7] or 0))
+    switches = config.augmentation
+    plain = (switches.swap, switches.gain, switches.chunk, switches.mix) == (False,) * 4
+    assert plain == name.endswith("plain")
+
+
+def test_a_joint_network_is_for_all_sources(tmp_path):
+    with pytest.raises(DataError, match="use one of all"):
+        shipped_config("joint", [tmp_path], (), source="vocals")
+
+
 def test_configuration_files(tmp_path):
-    good = published("fnn-1", [tmp_path], (), source="bass", steps=7)
+    good = shipped_config("fnn-1", [tmp_path], (), source="bass", steps=7)
     assert (good.network.kind, good.steps, good.hold_out_every) == ("fnn", 7, 10)
     path = tmp_path / "run.toml"
     path.write_text(
@@ -261,4 +284,4 @@ def test_bad_configuration_files_are_named(tmp_path, text, sentence):
     with pytest.raises(DataError, match="cannot be read"):
         TrainingConfig.from_toml(tmp_path / "none.toml")
     with pytest.raises(DataError, match="no network 'rnn'"):
-        published("rnn", [tmp_path], ())
+        shipped_config("rnn", [tmp_path], ())

@@ -1,5 +1,6 @@
-"""`stemblend train`: a network for one source from a folder of songs."""
+"""`stemblend train`: a network from a folder of songs."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,15 @@ def train(
         Path | None, typer.Option("--config", help="TOML file with all settings.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="vocals, bass, drums or other (default: vocals).")
+        str | None,
+        typer.Option(help="vocals, bass, drums, other, or all for a joint network."),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="blstm-1, -2, -3, fnn-1 or fnn-2 (default: blstm-2).")
+        str | None,
+        typer.Option(
+            help="blstm-1, -2, -3, each also as blstm-1-plain without augmentation; fnn-1, fnn-2; "
+            "joint (default: blstm-2)."
+        ),
     ] = None,
     validation: Annotated[
         list[str] | None,
@@ -35,9 +41,13 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
-    """Train a network for one source, or go on with a run that was stopped."""
+    """Train a network, or go on with a run that was stopped.
+
+    Several processes or machines train together under
+    `torchrun --nproc-per-node 2 -m stemblend train ...`.
+    """
     from stemblend.devices import check_device
-    from stemblend.training.config import TrainingConfig, published
+    from stemblend.training.config import TrainingConfig, shipped_config
     from stemblend.training.trainer import Report
     from stemblend.training.trainer import train as run
 
@@ -50,10 +60,12 @@ def train(
             )
         chosen = TrainingConfig.from_toml(config, **overrides)
     elif data:
-        chosen = published(model or "blstm-2", data, validation or (), **overrides)
+        chosen = shipped_config(model or "blstm-2", data, validation or (), **overrides)
     else:
         raise DataError("no songs to train on; name a folder with --data, or a --config file")
     check_device(device)
+    # torchrun starts several of us, and one is enough to speak
+    quiet = quiet or os.environ.get("RANK", "0") != "0"
     with bar(f"{chosen.source} ({chosen.network.kind})", quiet) as progress:
         last: Report | None = None
 
@@ -67,6 +79,6 @@ def train(
         if last is not None and last.best is not None:
             out.print(
                 f"best validation SDR {last.best:.2f} dB; {last.data_share:.1%} of the time "
-                "went into making mini-batches"
+                "went into waiting for mini-batches"
             )
         out.print(f"{weights}")

@@ -19,6 +19,9 @@ ALL_SOURCES = "all"
 """What a joint network estimates."""
 
 
+_SHIPPED = Path(__file__).parents[1] / "configs"
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,9 +47,10 @@ class AugmentationConfig(_Frozen):
 
     Attributes:
         swap: (a) swap left and right at random.
-        gain: (b) scale every instrument by U[0.25, 1.25].
+        gain: (b) scale every instrument by a factor drawn evenly from `gain_interval`.
         chunk: (c) cut excerpts at random places rather than on a fixed grid.
         mix: (d) take every instrument from another song.
+        gain_interval: the paper's is [0.25, 1.25]; for its FNNs [0.01, 1].
         level: bring every stem to the usual level of its source first, so that collections
             recorded at different levels mix; only with `mix`.
         pan: place mono takes at random between left and right.
@@ -60,6 +64,7 @@ class AugmentationConfig(_Frozen):
 
     swap: bool = True
     gain: bool = True
+    gain_interval: tuple[float, float] = (0.25, 1.25)
     chunk: bool = True
     mix: bool = True
     level: bool = True
@@ -151,40 +156,31 @@ def _checked(values: dict[str, object], origin: str) -> TrainingConfig:
     return config
 
 
-_NETWORKS: dict[str, FNNConfig | BLSTMConfig] = {
-    "blstm-1": BLSTMConfig(layers=1),
-    "blstm-2": BLSTMConfig(layers=2),
-    "blstm-3": BLSTMConfig(layers=3),
-    "fnn-1": FNNConfig.fnn1(),
-    "fnn-2": FNNConfig.fnn2(),
-}
+def config_names() -> tuple[str, ...]:
+    """Names of the configurations that ship with the package."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.toml")))
 
 
-def published(
-    model: str, folders: Sequence[Path], validation: Sequence[str], **overrides: object
+def shipped_config(
+    name: str, folders: Sequence[Path], validation: Sequence[str], **overrides: object
 ) -> TrainingConfig:
-    """The configuration of one of the paper's networks on folders of songs.
+    """A configuration that ships with the package, on folders of songs.
 
     Args:
-        model: "blstm-1", "blstm-2", "blstm-3", "fnn-1" or "fnn-2".
+        name: the paper's "fnn-1", "fnn-2", "blstm-1", "blstm-2", "blstm-3", the last three also
+            as "blstm-1-plain" and so on, without augmentation; or "joint".
         folders: folders of songs, see `stemblend.datasets.folder`.
         validation: names of the songs kept for validation, by shell patterns; without any,
             every tenth song is.
         **overrides: replace entries of `TrainingConfig`.
 
     Raises:
-        DataError: if the model is unknown or a setting is not possible.
+        DataError: if the name is unknown or a setting is not possible.
     """
-    if model not in _NETWORKS:
-        raise DataError(f"there is no network {model!r}; use {', '.join(_NETWORKS)}")
-    collections = [Collection(path=path, validation=tuple(validation)) for path in folders]
-    values: dict[str, object] = {
-        "source": "vocals",
-        "network": _NETWORKS[model],
-        "data": collections,
-    }
-    if model.startswith("fnn"):
-        values |= {"batch": 128, "frames": 16}
+    if name not in config_names():
+        raise DataError(f"there is no network {name!r}; use {', '.join(config_names())}")
+    values = tomllib.loads((_SHIPPED / f"{name}.toml").read_text())
+    values["data"] = [Collection(path=path, validation=tuple(validation)) for path in folders]
     if not validation:
         values["hold_out_every"] = 10
     return _checked(values | overrides, "the options")

@@ -1,0 +1,1 @@
+"""Configurations of training runs, one TOML file each; see `stemblend.training.config`."""
