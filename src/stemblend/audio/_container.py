@@ -23,16 +23,16 @@ _LOST_SECONDS = 0.25
 
 
 class ContainerDecoder:
-    """Stream the first audio track of a file through FFmpeg; see `stemblend.audio.reader.Decoder`.
+    """Stream an audio track of a file through FFmpeg; see `stemblend.audio.reader.Decoder`.
 
     The encoder's priming at the start and its padding at the end are cut off as far as the file
     states them: mp3 with a LAME header, m4a, mp4, opus and webm do; raw aac never does.
 
     Raises:
-        AudioError: if there is no audio track, or nothing in it can be decoded.
+        AudioError: if there is no such audio track, or nothing in it can be decoded.
     """
 
-    def __init__(self, path: Path, file: BinaryIO):
+    def __init__(self, path: Path, file: BinaryIO, stream: int = 0):
         unreadable = AudioError(
             f"{shown(path)} is not an audio file that can be read, or is damaged beyond repair; "
             "convert it to wav or flac and try again."
@@ -50,10 +50,15 @@ class ContainerDecoder:
             )
         except (FFmpegError, ValueError) as error:
             raise unreadable from error
-        if not self._container.streams.audio:
+        tracks = self._container.streams.audio
+        if stream >= len(tracks):
             self._container.close()
-            raise AudioError(f"{shown(path)} has no audio track; choose a file with sound in it.")
-        self._stream = self._container.streams.audio[0]
+            if not tracks:
+                sentence = "has no audio track; choose a file with sound in it."
+            else:
+                sentence = f"has no audio track {stream + 1}, only {len(tracks)}; use one of these."
+            raise AudioError(f"{shown(path)} {sentence}")
+        self._stream = tracks[stream]
         if self._stream.codec_context.name == "flac":
             # drop a block whose checksum is wrong rather than play the noise it decodes to
             self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -116,7 +121,11 @@ class ContainerDecoder:
         return frames
 
     def decode(self, start: int = 0) -> Iterator[np.ndarray]:
-        """Yield float32 `(channels, n)` from sample `start` on."""
+        """Yield float32 `(channels, n)` from sample `start` on.
+
+        The file is decoded from its beginning: AAC fills bands with noise that depends on all
+        that was decoded before, so that an excerpt would else differ from the whole.
+        """
         position = 0
         for chunk in self._convert(chain(self._first_frames, self._frames)):
             kept = chunk[:, : max(0, self._limit() - position)]

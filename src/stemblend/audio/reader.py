@@ -151,20 +151,24 @@ class AudioReader:
         self.close()
 
 
-def open_audio(path: str | os.PathLike[str]) -> AudioReader:
-    """Open an audio file, or the first audio track of a video, for streaming.
+def open_audio(path: str | os.PathLike[str], *, stream: int = 0) -> AudioReader:
+    """Open an audio file, or an audio track of a video, for streaming.
 
     The content decides how a file is read, not its name.
 
+    Args:
+        path: of an audio file or a video.
+        stream: which of its audio tracks, from 0; `.stem.mp4` files have several.
+
     Raises:
         AudioError: in one sentence, if the file is missing, a folder, empty, not readable for
-            this user, no audio, without an audio track or samples, or its sample rate is below
-            8 or above 192 kHz.
+            this user, no audio, without such an audio track or samples, or its sample rate is
+            below 8 or above 192 kHz.
     """
     path = Path(path)
     with ExitStack() as on_failure:
         file = on_failure.enter_context(_open_file(path))
-        decoder = _find_decoder(path, file)
+        decoder = _find_decoder(path, file) if stream == 0 else ContainerDecoder(path, file, stream)
         on_failure.callback(decoder.close)
         if decoder.samples == 0:
             raise _no_samples(path)
@@ -178,7 +182,11 @@ def open_audio(path: str | os.PathLike[str]) -> AudioReader:
 
 
 def read_audio(
-    path: str | os.PathLike[str], start: int = 0, samples: int | None = None
+    path: str | os.PathLike[str],
+    start: int = 0,
+    samples: int | None = None,
+    *,
+    stream: int = 0,
 ) -> tuple[Float32[np.ndarray, "channels samples"], int]:
     """Read a whole file or an excerpt of it into memory.
 
@@ -188,6 +196,7 @@ def read_audio(
         path: of an audio file or a video.
         start: first sample, at least 0.
         samples: how many to read, None for all.
+        stream: which of the file's audio tracks, from 0.
 
     Returns:
         The waveform, float32 `(channels, samples)`, shorter than asked for where the file ends
@@ -199,7 +208,7 @@ def read_audio(
     """
     if start < 0 or (samples is not None and samples < 0):
         raise ValueError(f"start and samples cannot be negative: {start} and {samples}")
-    with open_audio(path) as reader:
+    with open_audio(path, stream=stream) as reader:
         parts = [np.empty((reader.channels, 0), np.float32)]
         wanted = samples
         size = _READ_BLOCK if wanted is None else max(1, min(wanted, _READ_BLOCK))

@@ -10,7 +10,7 @@ from stemblend.cli.console import bar, out
 from stemblend.errors import ModelError
 
 if TYPE_CHECKING:
-    from stemblend.datasets.folder import Track
+    from stemblend.datasets.base import Track
 
 app = typer.Typer(no_args_is_help=True, help="Blend separators.")
 

@@ -3,90 +3,44 @@
     songs/
       first song/vocals.flac  bass.flac  drums.flac  other.flac
       second song/vocals.mp3  accompaniment.mp3
-      third song/drums.wav    bass+other.wav
+      third song/drums.wav    bass+other.wav  mixture.wav
 
 A stem is named after its source. `bass+other` holds two sources that nobody can tell apart any
-more, and `accompaniment` stands for `bass+drums+other`. A stem that is missing is silence, and
-the mixture is the sum of the stems.
+more, and `accompaniment` stands for `bass+drums+other`. A source without a stem is not in the
+song. The mixture is the sum of the stems unless there is a file `mixture` or `mix`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float32
-
-from stemblend.audio import AUDIO_EXTENSIONS, read_audio
+from stemblend.audio import AUDIO_EXTENSIONS
+from stemblend.datasets.base import ACCOMPANIMENT, ACCOMPANIMENT_SOURCES, SOURCES, StemFile, Track
+from stemblend.datasets.index import Dataset, group_by_split, is_hidden
 from stemblend.errors import DataError
-from stemblend.separators.base import SOURCES
 
-ACCOMPANIMENT = "accompaniment"
+MIXTURES = ("mixture", "mix")
+"""Names of a file that holds the mixture."""
+
+_SPLITS = ("train", "dev", "valid", "validation", "test")
+# what these hold has the length that went in; other formats pad
+_EXACT = frozenset(
+    {".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".oga", ".ogg", ".rf64", ".w64", ".wav"}
+)
+_CODED_SLACK = 0.1
 
 
 def parse_label(name: str) -> frozenset[str] | None:
     """The sources that a file name such as `vocals` or `bass+other` stands for, None if unknown."""
     if name == ACCOMPANIMENT:
-        return frozenset(SOURCES) - {"vocals"}
+        return ACCOMPANIMENT_SOURCES
     parts = name.split("+")
     return frozenset(parts) if all(part in SOURCES for part in parts) else None
 
 
-@dataclass(frozen=True)
-class Track:
-    """A song with its stems on the disk.
-
-    Attributes:
-        name: path of the song below the dataset's folder.
-        stems: file of each stem, by the set of sources that it holds.
-    """
-
-    name: str
-    stems: Mapping[frozenset[str], Path]
-
-    def read(
-        self, *, start: int = 0, samples: int | None = None
-    ) -> tuple[dict[str, Float32[np.ndarray, "channels samples"]], int]:
-        """Read the same excerpt of every source.
-
-        Args:
-            start: first sample.
-            samples: length of the excerpt; None reads to the end of the longest stem.
-
-        Returns:
-            Waveforms of `vocals, bass, drums, other`, all of one shape, silent where the song
-            has no such stem, and the sample rate in Hz.
-
-        Raises:
-            DataError: if a stem holds several of the sources, or the stems' rates differ.
-            AudioError: if a stem cannot be read.
-        """
-        mixed = [sources for sources in self.stems if len(sources) > 1]
-        if mixed:
-            raise DataError(
-                f"{self.stems[mixed[0]]} holds several sources, so that {self.name} cannot serve "
-                "where each source is needed by itself; leave it out or split the stem"
-            )
-        read = {
-            next(iter(sources)): read_audio(path, start=start, samples=samples)
-            for sources, path in self.stems.items()
-        }
-        rates = {rate for _, rate in read.values()}
-        if len(rates) > 1:
-            raise DataError(
-                f"the stems of {self.name} have different sample rates "
-                f"({', '.join(map(str, sorted(rates)))} Hz); resample them to one"
-            )
-        channels = max(wave.shape[0] for wave, _ in read.values())
-        length = max(wave.shape[1] for wave, _ in read.values())
-        stems = {source: np.zeros((channels, length), np.float32) for source in SOURCES}
-        for source, (wave, _) in read.items():
-            stems[source][:, : wave.shape[1]] = wave
-        return stems, rates.pop()
-
-
 def find_tracks(folder: str | Path) -> list[Track]:
     """All songs below `folder`, at any depth, in the order of their names.
+
+    Their names are their paths below `folder`. Hidden files and folders are left out.
 
     Raises:
         DataError: if the folder is missing or holds no song with a stem in it.
@@ -94,14 +48,49 @@ def find_tracks(folder: str | Path) -> list[Track]:
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; name a folder of songs with stems")
-    suffixes = AUDIO_EXTENSIONS
-    stems: dict[Path, dict[frozenset[str], Path]] = {}
+    stems: dict[Path, dict[frozenset[str], tuple[StemFile, ...]]] = {}
+    mixtures: dict[Path, StemFile] = {}
     for path in sorted(root.rglob("*")):
-        sources = parse_label(path.stem) if path.suffix.lower() in suffixes else None
-        if sources is not None:
-            stems.setdefault(path.parent, {})[sources] = path
+        if path.suffix.lower() not in AUDIO_EXTENSIONS:
+            continue
+        if any(map(is_hidden, path.relative_to(root).parts)):
+            continue
+        if path.stem in MIXTURES:
+            mixtures[path.parent] = StemFile(path)
+        elif sources := parse_label(path.stem):
+            stems.setdefault(path.parent, {})[sources] = (StemFile(path),)
     if not stems:
         raise DataError(
             f"{root} holds no song: expected folders with files such as vocals.wav or drums.flac"
         )
-    return [Track(song.relative_to(root).as_posix(), stems[song]) for song in sorted(stems)]
+    tracks = []
+    for song in sorted(stems):
+        name = song.relative_to(root).as_posix() if song != root else root.resolve().name
+        track = Track(name, stems[song], mixture=mixtures.get(song))
+        tracks.append(replace(track, slack=find_slack(track)))
+    return tracks
+
+
+def find_slack(track: Track) -> float:
+    """Seconds by which the lengths of a song's files may differ: 0.1 where a format pads."""
+    is_exact = all(file.path.suffix.lower() in _EXACT for file in track.files)
+    return 0.0 if is_exact else _CODED_SLACK
+
+
+def read(path: Path) -> Dataset:
+    """Find the songs of a folder.
+
+    Where all songs lie in folders called `train`, `dev`, `valid`, `validation` or `test`, these
+    are the splits.
+
+    Raises:
+        DataError: if there are no songs.
+    """
+    tracks = find_tracks(path)
+    parts = [track.name.partition("/") for track in tracks]
+    if all(split.lower() in _SPLITS and name for split, _, name in parts):
+        tracks = [
+            replace(track, split=split.lower(), name=name)
+            for track, (split, _, name) in zip(tracks, parts, strict=True)
+        ]
+    return Dataset("folder", path, group_by_split(tracks))

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from stemblend.audio import StreamResampler, open_audio
-from stemblend.datasets.folder import Track
+from stemblend.datasets.base import StemFile, Track
 from stemblend.files import replacing
 
 _BLOCK = 1 << 18
@@ -74,13 +74,24 @@ class Recording:
         return int(rng.integers(-samples // 2, max(self.waveform.shape[1] - samples // 2, 1)))
 
 
-def _decode(path: Path, sample_rate: int, target: Path) -> dict[str, float | int]:
-    with open_audio(path) as audio:
+def _resampled(file: StemFile, sample_rate: int) -> tuple[np.ndarray, int]:
+    with open_audio(file.path, stream=file.stream) as audio:
         native = audio.sample_rate
         resampler = StreamResampler(native, sample_rate, audio.channels)
         blocks = [resampler.process(block) for block in audio.blocks(_BLOCK)]
         blocks.append(resampler.process(np.zeros((audio.channels, 0), np.float32), last=True))
-    wave = np.concatenate(blocks, axis=1)[:2]
+    return file.cut(np.concatenate(blocks, axis=1))[:2], native
+
+
+def _decode(files: Sequence[StemFile], sample_rate: int, target: Path) -> dict[str, float | int]:
+    parts = [_resampled(file, sample_rate) for file in files]
+    native = max(rate for _, rate in parts)
+    wave = parts[0][0]
+    if len(parts) > 1:
+        channels, samples = (max(part.shape[axis] for part, _ in parts) for axis in (0, 1))
+        wave = np.zeros((channels, samples), np.float32)
+        for part, _ in parts:
+            wave[:, : part.shape[1]] += part
     if len(wave) == 2 and np.abs(wave[0] - wave[1]).max() < 1e-3 * np.abs(wave).max():
         wave = wave[:1]
     frame = int(_ENVELOPE_SECONDS * sample_rate)
@@ -91,6 +102,15 @@ def _decode(path: Path, sample_rate: int, target: Path) -> dict[str, float | int
     _save(target.with_suffix(".active.npy"), active)
     _save(target, wave)
     return {"bandwidth": native / 2, "level": level, "active": len(active)}
+
+
+def _identity(file: StemFile) -> str:
+    """Name a recording and its present content, as part of a key of the cache."""
+    stat = file.path.stat()
+    name = f"{file.path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    part = (file.stream, file.channel, file.gain)
+    # a whole file goes without the rest, by which caches of older versions stay valid
+    return name if part == (0, None, 1.0) else f"{name} {part}"
 
 
 def _save(path: Path, array: np.ndarray) -> None:
@@ -122,13 +142,12 @@ def decode_tracks(
     songs = []
     for done, track in enumerate(tracks):
         songs.append([])
-        for sources, path in track.stems.items():
-            stat = path.stat()
-            key = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {sample_rate}"
+        for sources, files in track.stems.items():
+            key = "".join(f"{_identity(file)} " for file in files) + str(sample_rate)
             target = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
             facts = target.with_suffix(".json")
             if not facts.exists():
-                text = json.dumps(_decode(path, sample_rate, target))
+                text = json.dumps(_decode(files, sample_rate, target))
                 with replacing(facts) as temporary:
                     temporary.write_text(text)
             values = json.loads(facts.read_text())
