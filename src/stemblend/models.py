@@ -21,7 +21,18 @@ or, for a blend,
     [weights]
     vocals = [0.3, 0.7]
 
-where a member is the name of a shipped model or the path of a model file, and
+where a member is the name of a shipped model or the path of a model file; or, for a method that
+needs no weights (see `stemblend.separators.methods`),
+
+    kind = "method"
+    method = "repet"
+
+In any of them
+
+    filter = "none"
+
+names the filter that the model is used with unless the user asks for another ("mwf" unless it is
+a method), and
 
     [scores."test songs"]
     vocals = 6.5
@@ -34,19 +45,42 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from stemblend.blending.blend import Blend
 from stemblend.devices import check_device
 from stemblend.errors import ModelError
 from stemblend.files import replacing
 from stemblend.separators.base import SOURCES, Separator
+from stemblend.separators.methods import METHODS
 from stemblend.separators.network import NetworkSeparator
 from stemblend.separators.weights import load_network
 
 _SHIPPED = Path(__file__).parent / "pretrained"
+
+
+FilterName = Literal["mwf", "swf", "none"]
+"""Multichannel Wiener filter, single-channel one, or raw estimates."""
+
+
+class _Filtered(Separator, Protocol):
+    """A separator that says which filter it is used with."""
+
+    filter: str
+
+
+def own_filter(separator: Separator) -> str:
+    """The filter that a separator is used with unless the user asks for another.
+
+    Args:
+        separator: may say so by an attribute `filter`; what `load` gives does.
+
+    Returns:
+        "mwf", "swf" or "none"; "mwf" for a separator that says nothing.
+    """
+    return getattr(separator, "filter", "mwf")
 
 
 class ModelFile(BaseModel):
@@ -63,11 +97,13 @@ class ModelFile(BaseModel):
         sha256: digest of each weight file; a file that differs is refused.
         members: for a blend its members, names of shipped models or paths of model files.
         weights: for a blend the weight of every member, by source.
+        method: for a method its name in `stemblend.separators.methods`.
+        filter: what the model is used with unless the user asks for another filter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["networks", "blend"]
+    kind: Literal["networks", "blend", "method"]
     summary: str = ""
     licence: str = ""
     training_data: str = ""
@@ -77,6 +113,13 @@ class ModelFile(BaseModel):
     sha256: dict[str, str] = {}
     members: tuple[str, ...] = ()
     weights: dict[str, tuple[float, ...]] = {}
+    method: str = ""
+    filter: FilterName = "mwf"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_without_filter(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {"filter": "none"} | values if values.get("kind") == "method" else values
 
 
 class Model:
@@ -112,6 +155,8 @@ class Model:
     @property
     def sources(self) -> tuple[str, ...]:
         """The sources that the model estimates."""
+        if self.file.kind == "method":
+            return self._method().sources
         known = set(self.file.networks)
         for member in self.file.members:
             known |= set(self._member(member).sources)
@@ -136,13 +181,32 @@ class Model:
         Args:
             device: where the networks run.
 
+        Returns:
+            A separator that has the model's filter as its own, see `own_filter`.
+
         Raises:
             ModelError: if a weight file is missing, damaged or not the one that the model file
-                was made with.
+                was made with, or there is no such method.
         """
-        if self.file.kind == "blend":
-            members = [self._member(name).load(device) for name in self.file.members]
-            return Blend(members, self.file.weights)
+        if self.file.kind == "method":
+            return self._method()
+        separator = self._blend(device) if self.file.kind == "blend" else self._networks(device)
+        cast(_Filtered, separator).filter = self.file.filter
+        return separator
+
+    def _method(self) -> Separator:
+        if self.file.method not in METHODS:
+            raise ModelError(
+                f"{self.path} asks for the method {self.file.method!r}, which there is not; use "
+                f"{', '.join(METHODS)}"
+            )
+        return METHODS[self.file.method](filter=self.file.filter)
+
+    def _blend(self, device: str) -> Blend:
+        members = [self._member(name).load(device) for name in self.file.members]
+        return Blend(members, self.file.weights)
+
+    def _networks(self, device: str) -> NetworkSeparator:
         networks = {}
         # a joint network stands in one file for several sources
         for name in dict.fromkeys(self.file.networks.values()):
@@ -192,26 +256,59 @@ def find_model(name: str | Path) -> Model:
     )
 
 
-def save_blend(path: Path, members: Sequence[str], weights: Mapping[str, Sequence[float]]) -> None:
+def save_blend(
+    path: Path,
+    members: Sequence[str],
+    weights: Mapping[str, Sequence[float]],
+    *,
+    filter: FilterName = "mwf",
+) -> None:
     """Write the model file of a blend, atomically.
 
     Args:
         path: the model file, ending in .toml.
         members: names of shipped models or paths of model files.
         weights: for each source the weight of every member.
+        filter: what the blend is used with.
 
     Raises:
         ModelError: if the file cannot be written.
     """
     names = [name if name in registry() else str(Path(name).resolve()) for name in members]
-    lines = [
+    _write(
+        path,
         'kind = "blend"',
         f"summary = {json.dumps('blend of ' + ', '.join(members))}",
+        f"filter = {json.dumps(filter)}",
         f"members = {json.dumps(names)}",
         "",
         "[weights]",
         *(f"{source} = {list(vector)}" for source, vector in weights.items()),
-    ]
+    )
+
+
+def save_networks(path: Path, weights: Mapping[str, Path], *, filter: FilterName = "mwf") -> None:
+    """Write the model file of trained networks, atomically.
+
+    Args:
+        path: the model file, ending in .toml.
+        weights: weight file of each source, such as training runs leave.
+        filter: what the networks are used with.
+
+    Raises:
+        ModelError: if the file cannot be written.
+    """
+    _write(
+        path,
+        'kind = "networks"',
+        f"filter = {json.dumps(filter)}",
+        "",
+        "[networks]",
+        *(f"{source} = {json.dumps(str(file.resolve()))}" for source, file in weights.items()),
+    )
+
+
+def _write(path: Path, *lines: str) -> None:
     try:
         with replacing(path) as temporary:
             temporary.write_text("\n".join(lines) + "\n")

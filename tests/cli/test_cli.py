@@ -180,7 +180,7 @@ def test_models_are_listed():
     code, text = run("models", "--json")
     assert code == 0
     for entry in json.loads(text):
-        assert set(entry["sources"]) <= set(SOURCES)
+        assert set(entry["sources"]) <= {*SOURCES, "accompaniment"}
         assert entry["licence"]
         assert entry["training_data"]
         assert entry["scores"]

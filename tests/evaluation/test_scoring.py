@@ -135,6 +135,34 @@ def test_a_system_of_two_stems_is_scored_on_those(song, name):
         assert column(rows, target, system="two")[0] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["dsd100", "sisec2018", "mdx", "mir1k"])
+@pytest.mark.parametrize("targets", [("drums",), ("vocals", "other"), ("accompaniment", "bass")])
+def test_a_partial_system_gets_the_scores_of_a_whole_one(song, name, targets):
+    references, whole = song
+    whole["accompaniment"] = accompaniment(whole)
+    part = {target: whole[target] for target in targets}
+    protocol = get_protocol(name)
+    references, whole, part = (
+        {target: stem[:, :300] for target, stem in stems.items()}
+        for stems in (references, whole, part)
+    )
+    if name == "sisec2018" and "accompaniment" not in part:
+        # museval takes the vocals from the pair only where there is an accompaniment
+        del whole["accompaniment"]
+    scored = [t for t in targets if name != "mir1k" or t in ("vocals", "accompaniment")]
+    if not scored:
+        with pytest.raises(DataError, match="nothing to score"):
+            score_song(protocol, references, {"part": part}, RATE, partial=True)
+        return
+    rows = score_song(protocol, references, {"all": whole, "part": part}, RATE, partial=True)
+    assert set(rows.filter(system="part")["target"]) == set(scored)
+    for target in scored:
+        for metric in protocol.metrics:
+            expected = column(rows, target, metric, "all")
+            assert np.isfinite(expected).all()
+            np.testing.assert_allclose(column(rows, target, metric, "part"), expected, atol=1e-6)
+
+
 def test_mdx_is_the_plain_sdr_of_the_whole_song(song):
     references, estimates = song
     references["bass"][:] = 0

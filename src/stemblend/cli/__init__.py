@@ -43,10 +43,26 @@ def main() -> None:
     sys.exit(report_errors(app))
 
 
-from stemblend.cli import blend, demo, models, separate, train  # noqa: E402
+from stemblend.cli import (  # noqa: E402
+    blend,
+    data,
+    demo,
+    evaluate,
+    models,
+    report,
+    reproduce,
+    score,
+    separate,
+    train,
+)
 
 app.command("separate")(separate.separate)
 app.command("models")(models.models)
+app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("report")(report.report)
 app.command("train")(train.train)
+app.command("reproduce")(reproduce.reproduce)
 app.command("demo")(demo.demo)
 app.add_typer(blend.app, name="blend")
+app.add_typer(data.app, name="data")

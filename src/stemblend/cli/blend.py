@@ -27,7 +27,10 @@ def fit(
         list[str],
         typer.Option("-m", "--model", help="A member: a shipped model or a model file; repeat it."),
     ],
-    data: Annotated[Path, typer.Option(help="Folder of songs with stems, to fit the weights on.")],
+    data: Annotated[Path, typer.Option(help="Dataset or folder of songs to fit the weights on.")],
+    split: Annotated[
+        str | None, typer.Option(help="Part of the dataset, such as dev or validation.")
+    ] = None,
     songs: Annotated[
         list[str] | None, typer.Option(help="Use only songs that match the pattern; repeatable.")
     ] = None,
@@ -51,14 +54,14 @@ def fit(
     from rich.table import Table
 
     from stemblend.blending import fit_weights
-    from stemblend.datasets.folder import find_tracks
+    from stemblend.datasets import open_dataset
     from stemblend.models import load, save_blend
     from stemblend.separators import SOURCES
 
     members = [load(name, device) for name in model]
     tracks = [
         track
-        for track in find_tracks(data)
+        for track in open_dataset(data).tracks(split)
         if not songs or any(fnmatch(track.name, pattern) for pattern in songs)
     ]
     known = {source for member in members for source in member.sources}

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -11,6 +12,14 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from stemblend.errors import StemblendError
 
 EXIT_BAD_INPUT = 2
+
+
+class Update(Protocol):
+    """Tells a progress bar what is done, of how much, and with what."""
+
+    def __call__(self, done: float, total: float | None, text: str | None = None) -> None:
+        """Show progress; a text replaces the one before."""
+
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -55,7 +64,7 @@ def _plain(text: object) -> str:
 
 
 @contextmanager
-def bar(text: str, quiet: bool) -> Iterator[Callable[[float, float | None], None]]:
+def bar(text: str, quiet: bool) -> Iterator["Update"]:
     """A progress bar with the time left.
 
     Args:
@@ -63,7 +72,7 @@ def bar(text: str, quiet: bool) -> Iterator[Callable[[float, float | None], None
         quiet: show nothing; nothing is shown either where the output is no terminal.
 
     Yields:
-        A function of what is done and of the total, None if it is not known.
+        A function of what is done, of the total, None if it is not known, and of a new text.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -75,7 +84,8 @@ def bar(text: str, quiet: bool) -> Iterator[Callable[[float, float | None], None
     with Progress(*columns, console=err, transient=True, disable=hidden) as progress:
         task = progress.add_task(_plain(text), total=None)
 
-        def update(done: float, total: float | None) -> None:
-            progress.update(task, completed=done, total=total)
+        def update(done: float, total: float | None, text: str | None = None) -> None:
+            described: dict[str, Any] = {} if text is None else {"description": _plain(text)}
+            progress.update(task, completed=done, total=total, **described)
 
         yield update

@@ -42,7 +42,7 @@ def models(
         table.add_row(
             str(entry["name"]),
             f"{entry['summary']}\n{', '.join(model.sources)}",
-            f"{model.size / 2**20:.1f} MiB",
+            f"{model.size / 2**20:.1f} MiB" if model.weight_files else "no weights",
             model.file.training_data,
             f"{model.file.licence}\n{model.file.use}",
             scores or "not measured",

@@ -93,7 +93,7 @@ def report(
         if markdown or latex:
             typer.echo((to_latex if latex else to_markdown)(*section))
         else:
-            _show(section)
+            show(section)
     if output is not None:
         files = found.write(output)
         err.print(f"{len(files)} files in {output}")
@@ -116,7 +116,8 @@ def _weights(texts: Sequence[str]) -> dict[str, float]:
     return weights
 
 
-def _show(section: "Section") -> None:
+def show(section: "Section") -> None:
+    """Print a table with what it is below it."""
     from rich import box
     from rich.table import Table
 

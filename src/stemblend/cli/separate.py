@@ -28,8 +28,12 @@ def separate(
         str, typer.Option(help="One source and the rest of the song; 'vocals' for karaoke.")
     ] = "",
     filter_: Annotated[
-        str, typer.Option("--filter", help="mwf (multichannel Wiener), swf (single) or none.")
-    ] = "mwf",
+        str | None,
+        typer.Option(
+            "--filter",
+            help="mwf (multichannel Wiener), swf (single) or none; by default the model's own.",
+        ),
+    ] = None,
     format_: Annotated[str, typer.Option("--format", help="wav, flac, ogg or mp3.")] = "wav",
     bit_depth: Annotated[
         int | None, typer.Option(help="wav: 16, 24 or 32 (float, default); flac: 16 or 24.")
@@ -40,7 +44,7 @@ def separate(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Take songs apart: DIR/<song>/<source>.<ext>."""
-    from stemblend.models import load
+    from stemblend.models import load, own_filter
     from stemblend.separation.api import separate_file
     from stemblend.separation.pipeline import check_request, complement
 
@@ -51,7 +55,9 @@ def separate(
         wanted = [two_stems, complement(two_stems)]
     jobs = find_songs(songs, output)
     separator = load(model, device)
-    names = check_request(separator, wanted or None, filter_)
+    names = check_request(
+        separator, wanted or None, own_filter(separator) if filter_ is None else filter_
+    )
     failed = 0
     for song, place in jobs:
         target = output / place

@@ -44,7 +44,8 @@ def _transform_length(length: int) -> int:
 def _gather(stems: Sequence[np.ndarray], start: int, stop: int) -> Float64[np.ndarray, "rows n"]:
     """All channels of all `stems` from sample `start` to `stop`, with silence outside them."""
     channels, samples = stems[0].shape
-    first, last = max(start, 0), min(stop, samples)
+    first = max(start, 0)
+    last = max(first, min(stop, samples))
     rows = np.zeros((len(stems), channels, stop - start))
     for row, stem in zip(rows, stems, strict=True):
         row[:, first - start : last - start] = stem[:, first:last]

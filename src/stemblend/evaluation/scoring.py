@@ -34,6 +34,7 @@ def score_song(
     sample_rate: int,
     *,
     track: str = "",
+    partial: bool = False,
     workers: int | None = None,
 ) -> pl.DataFrame:
     """Score the estimates of one or several systems for one song.
@@ -41,7 +42,7 @@ def score_song(
     Systems scored together share all work that depends on the references alone. Where the
     references have no accompaniment it is the sum of all but the vocals. A system estimates
     either every source of the references, and perhaps the accompaniment, or just vocals and
-    accompaniment.
+    accompaniment; with `partial`, whatever it can.
 
     Args:
         protocol: how to score.
@@ -50,6 +51,9 @@ def score_song(
             the references.
         sample_rate: in Hz.
         track: name of the song, for the table.
+        partial: whether a system may lack some of the estimates. No score depends on the
+            estimates of other targets, save that a window is left out for all where one of them
+            is silent (rule `"any"`).
         workers: threads, by default one for each available core.
 
     Returns:
@@ -69,18 +73,18 @@ def score_song(
     if "accompaniment" not in given and "vocals" in sources and len(sources) > 1:
         given["accompaniment"] = _without_vocals(given, sources)
     for system, stems in found.items():
-        _check_targets(system, stems, given, sources)
+        _check_targets(system, stems, given, sources, partial)
         derive = protocol.accompaniment in ("apart", "only pair") and "accompaniment" in given
-        if derive and "accompaniment" not in stems:
+        if derive and "accompaniment" not in stems and stems.keys() >= set(sources):
             stems["accompaniment"] = _without_vocals(stems, sources)
 
     tables = []
-    silence = np.broadcast_to(np.float32(0), shape)
     parts = windows(shape[-1], sample_rate, protocol.window, protocol.hop)
     for call in _calls(protocol, given, found, sources):
         true = [given[source] for source in call.sources]
+        # the truth stands where there is no estimate: unlike silence it leaves no window out
         estimates = {
-            system: [found[system].get(source, silence) for source in call.sources]
+            system: [found[system].get(source, given[source]) for source in call.sources]
             for system in call.kept
         }
         for system, scores in _scores(protocol, true, estimates, sample_rate, workers).items():
@@ -118,7 +122,11 @@ def _without_vocals(stems: Mapping[str, np.ndarray], sources: Sequence[str]) -> 
 
 
 def _check_targets(
-    system: str, stems: Mapping[str, np.ndarray], references: Stems, sources: Sequence[str]
+    system: str,
+    stems: Mapping[str, np.ndarray],
+    references: Stems,
+    sources: Sequence[str],
+    partial: bool,
 ) -> None:
     for target in stems:
         if target not in references:
@@ -128,7 +136,7 @@ def _check_targets(
             )
     needed = sources if len(sources) > 1 else list(references)
     missing = [target for target in needed if target not in stems]
-    if missing and set(stems) != set(_PAIR):
+    if missing and not partial and set(stems) != set(_PAIR):
         raise DataError(
             f"{system} lacks an estimate for {missing[0]!r}: "
             f"give one for each of {', '.join(needed)}, or for vocals and accompaniment."
@@ -148,19 +156,15 @@ def _calls(
             _Call((target,), {name: [target] for name, stems in systems.items() if target in stems})
             for target in references
         ]
-    paired = [name for name, stems in systems.items() if all(target in stems for target in _PAIR)]
     together = tuple(sources) if rule != "only pair" and len(sources) > 1 else ()
-    kept: dict[str, list[str]] = {}
+    calls = (_Call(together, {}), _Call(_PAIR, {}))
     for name, stems in systems.items():
-        moved = "vocals" if rule == "pair" and name in paired else None
-        kept[name] = [source for source in together if source in stems and source != moved]
-    calls = (
-        _Call(together, {name: targets for name, targets in kept.items() if targets}),
-        _Call(
-            _PAIR,
-            {name: [target for target in _PAIR if target not in kept[name]] for name in paired},
-        ),
-    )
+        moved = {"vocals"} if rule == "pair" and "accompaniment" in stems else set()
+        first = [source for source in together if source in stems and source not in moved]
+        second = [target for target in _PAIR if target in stems and target not in first]
+        for call, kept in zip(calls, (first, second), strict=True):
+            if kept and all(target in references for target in call.sources):
+                call.kept[name] = kept
     return [call for call in calls if call.kept]
 
 

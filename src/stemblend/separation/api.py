@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from stemblend.audio import StemWriter, open_audio
 from stemblend.errors import AudioError
-from stemblend.models import load
+from stemblend.models import load, own_filter
 from stemblend.separation.pipeline import check_request, separate_stream
 from stemblend.separation.stems import Stems
 from stemblend.separators.base import Separator
@@ -74,7 +74,7 @@ def separate(
     stems: Sequence[str] | None = None,
     progress: ProgressCallback | None = None,
     *,
-    filter: str = "mwf",
+    filter: str | None = None,
 ) -> Stems:
     """Take a song apart.
 
@@ -87,14 +87,15 @@ def separate(
             its vocals. Fewer stems take less time.
         progress: called with the seconds done and the song's length in seconds.
         filter: "mwf" (multichannel Wiener filter), "swf" (single-channel) or "none" (raw
-            estimates, which need not sum to the song).
+            estimates, which need not sum to the song); None takes the model's own, which is
+            "mwf" for networks and their blends.
 
     Returns:
         The stems at the song's own rate, channel count and length.
 
     Raises:
         AudioError: if the song cannot be read.
-        ModelError: if the model or a stem is unknown.
+        ModelError: if the model, a stem or the filter is unknown.
 
     Examples:
         >>> import numpy as np, stemblend
@@ -107,12 +108,13 @@ def separate(
         True
     """
     separator = _separator(model)
+    chosen = own_filter(separator) if filter is None else filter
     if isinstance(song, str | Path):
         with open_audio(song) as audio:
             rate, channels = audio.sample_rate, audio.channels
-            names = check_request(separator, stems, filter)
+            names = check_request(separator, stems, chosen)
             stream = separate_stream(
-                audio.blocks(_BLOCK), rate, channels, separator, stems=stems, filter=filter
+                audio.blocks(_BLOCK), rate, channels, separator, stems=stems, filter=chosen
             )
             pieces = list(_watch(stream, rate, audio.duration, progress))
             lost = audio.lost_seconds
@@ -120,8 +122,8 @@ def separate(
         wave = check_waveform(song, sample_rate)
         assert sample_rate is not None
         rate, lost = sample_rate, 0.0
-        names = check_request(separator, stems, filter)
-        stream = separate_stream([wave], rate, wave.shape[0], separator, stems=stems, filter=filter)
+        names = check_request(separator, stems, chosen)
+        stream = separate_stream([wave], rate, wave.shape[0], separator, stems=stems, filter=chosen)
         pieces = list(_watch(stream, rate, wave.shape[1] / rate, progress))
     joined = np.concatenate(pieces, axis=-1)
     return Stems(dict(zip(names, joined, strict=True)), rate, lost)
@@ -133,7 +135,7 @@ def separate_file(
     separator: Separator,
     *,
     stems: Sequence[str] | None = None,
-    filter: str = "mwf",
+    filter: str | None = None,
     format: str = "wav",
     bit_depth: int | None = None,
     bitrate: int | None = None,
@@ -147,7 +149,7 @@ def separate_file(
         folder: gets `<stem>.<format>`, all of them or, after an error, none.
         separator: see `load`.
         stems: which stems to make, see `separate`.
-        filter: "mwf", "swf" or "none", see `separate`.
+        filter: "mwf", "swf", "none" or None for the separator's own, see `separate`.
         format: "wav", "flac", "ogg" or "mp3".
         bit_depth: see `Stems.save`.
         bitrate: see `Stems.save`.
@@ -162,7 +164,8 @@ def separate_file(
         AudioError: if the song cannot be read or the stems cannot be written.
         ModelError: if a stem or the filter is unknown.
     """
-    names = check_request(separator, stems, filter)
+    chosen = own_filter(separator) if filter is None else filter
+    names = check_request(separator, stems, chosen)
     with open_audio(song) as audio:
         rate, channels = audio.sample_rate, audio.channels
         with StemWriter(
@@ -176,7 +179,7 @@ def separate_file(
             overwrite=overwrite,
         ) as writer:
             stream = separate_stream(
-                audio.blocks(_BLOCK), rate, channels, separator, stems=stems, filter=filter
+                audio.blocks(_BLOCK), rate, channels, separator, stems=stems, filter=chosen
             )
             for piece in _watch(stream, rate, audio.duration, progress):
                 writer.write(piece)

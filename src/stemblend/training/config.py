@@ -30,13 +30,15 @@ class Collection(_Frozen):
     """A folder of songs to train on.
 
     Attributes:
-        path: the folder, see `stemblend.datasets.folder`.
+        path: the dataset's folder, see `stemblend.datasets`.
+        split: the part of it to use; None takes all that is usual.
         weight: how often its stems are drawn, against those of other collections.
         validation: names of the songs kept for validation, by shell patterns.
         exclude: names of songs that are not used at all, by shell patterns.
     """
 
     path: Path
+    split: str | None = None
     weight: float = Field(default=1.0, ge=0)
     validation: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemblend.datasets.folder import find_tracks
+from stemblend.datasets import open_dataset
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
 from stemblend.separators.joint import Joint
@@ -92,7 +92,7 @@ def load_data(
     for collection in config.data:
         tracks = [
             track
-            for track in find_tracks(collection.path)
+            for track in open_dataset(collection.path).tracks(collection.split)
             if not any(fnmatch(track.name, pattern) for pattern in collection.exclude)
         ]
         songs = decode_tracks(tracks, config.network.sample_rate, cache, progress)

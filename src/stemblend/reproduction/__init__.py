@@ -1,0 +1,1 @@
+"""Whole papers, from the training data to their tables, figures and claims."""

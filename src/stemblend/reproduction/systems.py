@@ -1,0 +1,43 @@
+"""Model files of the trained networks and of their blends."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from stemblend.models import FilterName, save_blend, save_networks
+from stemblend.reproduction.plan import NETWORKS, PLAIN, RUNS
+from stemblend.reproduction.published import LAMBDA
+from stemblend.separators.base import SOURCES
+
+TITLES = {name: name.upper() for name in NETWORKS}
+"""What the paper's tables call the networks."""
+
+
+def write_models(weights: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """Make models of finished runs.
+
+    Args:
+        weights: weight file of each run, by the run's name.
+        folder: where the model files go.
+
+    Returns:
+        Model file of each system, by the name that the tables give it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    models = {}
+    for network in NETWORKS:
+        files = {run.source: weights[run.name] for run in RUNS if run.network == network}
+        # FNN-1 was published with the single-channel filter (section 2.2)
+        filter: FilterName = "swf" if network == "fnn-1" else "mwf"
+        models[TITLES[network]] = folder / f"{network}.toml"
+        save_networks(models[TITLES[network]], files, filter=filter)
+    for network in ("blstm-1", PLAIN):
+        models[f"{network} raw"] = folder / f"{network}-raw.toml"
+        files = {"vocals": weights[f"{network}-vocals"]}
+        save_networks(models[f"{network} raw"], files, filter="none")
+    members = [str(models["FNN-2"]), str(models["BLSTM-3"])]
+    blend = {str(source): (LAMBDA, 1 - LAMBDA) for source in SOURCES}
+    for kind in ("swf", "mwf"):
+        title = f"BLEND ({kind.upper()})"
+        models[title] = folder / f"blend-{kind}.toml"
+        save_blend(models[title], members, blend, filter=kind)
+    return models

@@ -1,0 +1,44 @@
+"""The mixture itself, shared out evenly: what every other separator has to beat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from stemblend.separators.base import SAMPLE_RATE, SOURCES, BlockSupport
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A quarter of the mixture as each of the four sources.
+
+    The baseline of Uhlich et al. 2017 (table 1, BL) and of SiSEC 2018 (MIX); the accompaniment,
+    the mixture less its vocals, is three quarters of it.
+
+    Attributes:
+        sample_rate: in Hz, of the mixtures it takes.
+        filter: that its stems go through unless the user asks for another.
+    """
+
+    sample_rate: int = SAMPLE_RATE
+    filter: str = "none"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The four sources."""
+        return SOURCES
+
+    @property
+    def block_support(self) -> BlockSupport:
+        """Any block by itself."""
+        return BlockSupport(before=0, after=0, step=1)
+
+    def estimate(
+        self,
+        mixture: Float32[np.ndarray, "channels samples"],
+        sources: Sequence[str] | None = None,
+    ) -> Float32[np.ndarray, "sources channels samples"]:
+        """Share the mixture out, see `Separator.estimate`."""
+        wanted = self.sources if sources is None else sources
+        return np.repeat(mixture[None] / np.float32(len(self.sources)), len(wanted), axis=0)
