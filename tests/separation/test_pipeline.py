@@ -86,6 +86,40 @@ def test_two_stems_sum_exactly_and_run_one_network():
     assert complement("drums") == "no_drums"
 
 
+class Duo:
+    """A separator with an accompaniment of its own, which need not be the rest of the song."""
+
+    sources = ("vocals", "accompaniment")
+    sample_rate = 44100
+    block_support = BlockSupport(0, 0, 1)
+
+    def estimate(self, mixture, sources=None):
+        shares = {"vocals": 0.25, "accompaniment": 0.5}
+        return np.stack([np.float32(shares[s]) * mixture for s in sources or self.sources])
+
+
+@pytest.mark.parametrize(
+    "stems", [None, ["vocals"], ["accompaniment"], ["accompaniment", "vocals"]]
+)
+def test_an_accompaniment_that_is_estimated_is_a_source(stems):
+    wanted = tuple(name for name in Duo.sources if stems is None or name in stems)
+    assert check_request(Duo(), stems, "none") == wanted
+    song = noise(2, 30_000)
+    found = separate(song, 44100, Duo(), stems=stems, filter="none")
+    assert tuple(found) == wanted
+    if "accompaniment" in wanted:
+        np.testing.assert_allclose(found["accompaniment"], 0.5 * song, atol=1e-6)
+    with pytest.raises(ModelError, match=r"use vocals, accompaniment$"):
+        check_request(Duo(), ["no_accompaniment"], "none")
+
+
+@pytest.mark.parametrize("rate", [8000, 96000])
+def test_what_resampling_loses_is_accompaniment(rate):
+    song = noise(2, 30_000)
+    found = separate(song, rate, Duo(), filter="swf")
+    assert level(sum(found.values()) - song, song) < -90
+
+
 def test_few_stems_come_in_the_separator_s_order():
     stems = separate(noise(2, 3000), 44100, Bands(), stems=["drums", "vocals"])
     assert tuple(stems) == ("vocals", "drums")

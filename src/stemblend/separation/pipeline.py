@@ -45,7 +45,9 @@ def check_request(separator: Separator, stems: Sequence[str] | None, kind: str) 
         raise ModelError(f"there is no filter {kind!r}; use {', '.join(FILTERS)}")
     if stems is None:
         return separator.sources
-    possible = (*separator.sources, *map(complement, separator.sources))
+    derived = [complement(source) for source in separator.sources if source != _ACCOMPANIMENT]
+    # a separator may have an accompaniment of its own
+    possible = tuple(dict.fromkeys((*separator.sources, *derived)))
     unknown = [stem for stem in stems if stem not in possible]
     if unknown or not stems:
         raise ModelError(
@@ -101,9 +103,10 @@ def separate_stream(
     """Separate a song that arrives in pieces, in bounded memory.
 
     The song is resampled to the separator's rate and the stems back to the song's. What that
-    loses, everything above the separator's band, belongs to `other`, so that the stems of all
-    sources sum to the song. A complement such as `accompaniment` is the song minus the finished
-    stem (Uhlich et al. 2017, section 2.2); it is never estimated by itself.
+    loses, everything above the separator's band, belongs to `other`, or to the accompaniment of a
+    separator that estimates one, so that the stems of all sources sum to the song. Otherwise a
+    complement such as `accompaniment` is the song minus the finished stem (Uhlich et al. 2017,
+    section 2.2); it is never estimated by itself.
 
     Args:
         blocks: the mixture, `(channels, length)` in pieces of any length.
@@ -121,12 +124,17 @@ def separate_stream(
         ModelError: if a stem or the filter is unknown.
     """
     wanted = check_request(separator, stems, filter)
-    sources = [s for s in separator.sources if s in wanted or complement(s) in wanted]
+    derived = {
+        complement(source): source
+        for source in separator.sources
+        if complement(source) in wanted and complement(source) not in separator.sources
+    }
+    sources = [s for s in separator.sources if s in wanted or s in derived.values()]
     if sample_rate != separator.sample_rate:
         resampled = _Resampled(blocks, sample_rate, channels, separator.sample_rate, len(sources))
         finished = resampled.through(
             lambda stream: _estimates(stream, separator, sources, filter),
-            sources.index("other") if "other" in sources else None,
+            next((sources.index(s) for s in ("other", _ACCOMPANIMENT) if s in sources), None),
         )
     else:
         keep = _Delay()
@@ -136,7 +144,7 @@ def separate_stream(
         )
     for piece, mixture in finished:
         named = dict(zip(sources, piece, strict=True))
-        named |= {complement(s): mixture - named[s] for s in sources if complement(s) in wanted}
+        named |= {stem: mixture - named[source] for stem, source in derived.items()}
         yield np.stack([named[name] for name in wanted])
 
 
