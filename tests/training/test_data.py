@@ -212,6 +212,21 @@ def test_varied_speed_fills_the_excerpt(songs, tmp_path):
     assert all(min(abs(base - tone) for tone in (90, 100, 110)) < 4 for base in bases)
 
 
+def test_mono_and_narrow_mixtures(songs, tmp_path):
+    changes = {"mono": 0.4, "narrow": 0.3}
+    batch = excerpts(songs, tmp_path, target="bass", **changes).draw(np.random.default_rng(0), 300)
+    sounds = np.abs(batch.rest).max((1, 2)) > 0
+    mono = (batch.targets[:, 0, 0] == batch.targets[:, 0, 1]).all(1)
+    assert 0.3 < mono.mean() < 0.5
+    np.testing.assert_array_equal(
+        mono[sounds], (batch.rest[sounds, 0] == batch.rest[sounds, 1]).all(1)
+    )
+    narrow = np.isfinite(batch.cutoff)
+    assert 0.2 < narrow.mean() < 0.4
+    assert 3500 <= batch.cutoff[narrow].min() < 4500
+    assert 12000 < batch.cutoff[narrow].max() <= 16000
+
+
 def test_the_equaliser_is_smooth_and_bounded():
     knots = augmentation.draw_equaliser(np.random.default_rng(0), 6.0, 50)
     gains = 20 * np.log10(augmentation.equaliser_gain(knots, 513).numpy())

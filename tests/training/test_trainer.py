@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from stemblend.errors import DataError
 from stemblend.separators import SOURCES
 from stemblend.separators.weights import load_network
-from stemblend.training.trainer import train
+from stemblend.training.excerpts import Batch
+from stemblend.training.trainer import _transform, train
 from tests.training.conftest import RATE, SMALL_FNN, SMALL_JOINT, small_config, write_songs
 
 
@@ -38,7 +39,7 @@ def test_a_network_learns_the_song_it_hears(songs, tmp_path):
 JOINT = {
     "source": "all",
     "network": SMALL_JOINT,
-    "augmentation": {"speed_semitones": 2.0, "equaliser_db": 3.0},
+    "augmentation": {"speed_semitones": 2.0, "equaliser_db": 3.0, "mono": 0.2, "narrow": 0.3},
 }
 
 
@@ -99,6 +100,21 @@ def test_a_killed_run_resumes_bit_for_bit(full_songs, tmp_path, kind):
     # the log has every step once, with the same losses
     assert (broken / "log.jsonl").read_text() == (tmp_path / "unbroken/log.jsonl").read_text()
     assert not list(broken.glob(".checkpoint*")) or steps_before < 40
+
+
+def test_nothing_is_left_above_the_cutoff():
+    rng = np.random.default_rng(0)
+    waves = rng.standard_normal((2, 1, 2, 4000)).astype(np.float32)
+    batch = Batch(
+        waves, waves[:, 0], np.ones((2, 1), np.float32), np.array([2000, np.inf], np.float32)
+    )
+    stft = SMALL_JOINT.stft
+    mixture, targets, _ = _transform(batch, stft, RATE, torch.device("cpu"))
+    edge = int(0.95 * 2000 / (RATE / 2) * (stft.bins - 1)) + 1
+    assert not mixture[0, :, edge:].any()
+    assert not targets[0, :, :, edge:].any()
+    assert (mixture[0, :, :edge].abs() > 0).all()
+    assert (targets[1].abs() > 0).all()
 
 
 def test_early_stopping(songs, tmp_path):

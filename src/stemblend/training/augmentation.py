@@ -84,3 +84,22 @@ def equaliser_gain(
     places = np.geomspace(1, bins, knots.shape[1])
     gains = [np.interp(np.log(np.arange(bins) + 1.0), np.log(places), row) for row in knots]
     return torch.from_numpy(10 ** (np.stack(gains) / 20)).float()
+
+
+_NARROWEST, _WIDEST = 3500.0, 16000.0
+"""Bandwidths in Hz between that of a telephone and that of a compressed file."""
+
+
+def draw_cutoff(rng: np.random.Generator, share: float) -> float:
+    """A frequency in Hz, evenly on the pitch axis, above which nothing remains.
+
+    Infinity but for `share` of the draws.
+    """
+    if not share or rng.random() >= share:
+        return np.inf
+    return float(np.exp(rng.uniform(np.log(_NARROWEST), np.log(_WIDEST))))
+
+
+def draw_mono(rng: np.random.Generator, share: float) -> bool:
+    """Whether a mixture is made mono; true for `share` of the draws."""
+    return bool(share) and bool(rng.random() < share)

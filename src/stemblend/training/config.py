@@ -62,6 +62,9 @@ class AugmentationConfig(_Frozen):
         speed_semitones: play every instrument faster or slower by up to so many semitones; only
             with `mix`.
         equaliser_db: raise or lower bands of every target by up to so many dB.
+        mono: share of mixtures that are made mono; only with `mix`.
+        narrow: share of mixtures that lose what lies above some frequency, as in old or lossy
+            recordings; only with `mix`.
     """
 
     swap: bool = True
@@ -76,6 +79,8 @@ class AugmentationConfig(_Frozen):
     master_gain: tuple[float, float] = (0.4, 1.4)
     speed_semitones: float = Field(default=0.0, ge=0, le=12)
     equaliser_db: float = Field(default=0.0, ge=0, le=20)
+    mono: float = Field(default=0.0, ge=0, le=1)
+    narrow: float = Field(default=0.0, ge=0, le=1)
 
 
 class TrainingConfig(_Frozen):

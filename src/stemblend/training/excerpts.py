@@ -9,7 +9,9 @@ from jaxtyping import Float32
 from stemblend.errors import DataError
 from stemblend.separators.base import SOURCES
 from stemblend.training.augmentation import (
+    draw_cutoff,
     draw_gain,
+    draw_mono,
     draw_pan,
     draw_speed,
     draw_swap,
@@ -46,11 +48,13 @@ class Batch:
         bandwidth: `(batch, targets)`, for each target the highest frequency in Hz that its
             recording held; above it nothing is known about the target. 0 where the target sounds
             in `rest`, together with other sources, or not at all.
+        cutoff: `(batch,)`, frequency in Hz above which the mixture is to be silenced.
     """
 
     targets: Float32[np.ndarray, "batch targets channels samples"]
     rest: Float32[np.ndarray, "batch channels samples"]
     bandwidth: Float32[np.ndarray, "batch targets"]
+    cutoff: Float32[np.ndarray, " batch"]
 
     @property
     def mixture(self) -> Float32[np.ndarray, "batch channels samples"]:
@@ -124,8 +128,13 @@ class ExcerptSource:
         seeds = rng.integers(2**63, size=size * batch)[rank * batch : (rank + 1) * batch]
         draw = self._mix if self.augmentation.mix else self._song
         drawn = [draw(np.random.default_rng(seed)) for seed in seeds]
-        targets, rests, bandwidths = zip(*drawn, strict=True)
-        return Batch(np.stack(targets), np.stack(rests), np.array(bandwidths, np.float32))
+        targets, rests, bandwidths, cutoffs = zip(*drawn, strict=True)
+        return Batch(
+            np.stack(targets),
+            np.stack(rests),
+            np.array(bandwidths, np.float32),
+            np.array(cutoffs, np.float32),
+        )
 
     def _gather(
         self, voices: Sequence[tuple[frozenset[str], float, np.ndarray]], gain: float
@@ -148,7 +157,7 @@ class ExcerptSource:
         rest *= np.float32(gain)
         return targets, rest, bandwidths
 
-    def _mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    def _mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float], float]:
         """(d): every instrument from a place and a song of its own."""
         options = self.augmentation
         # one target is surely there, and by itself
@@ -163,7 +172,11 @@ class ExcerptSource:
             other = self._recording(rng, missing, source)
             voices.append(self._voice(rng, other))
             missing -= other.sources
-        return self._gather(voices, draw_gain(rng, *options.master_gain))
+        targets, rest, bandwidths = self._gather(voices, draw_gain(rng, *options.master_gain))
+        if draw_mono(rng, options.mono):
+            targets[:] = targets.mean(1, keepdims=True)
+            rest[:] = rest.mean(0)
+        return targets, rest, bandwidths, draw_cutoff(rng, options.narrow)
 
     def _recording(
         self, rng: np.random.Generator, allowed: frozenset[str], source: str
@@ -197,7 +210,7 @@ class ExcerptSource:
         start = recording.draw_start(rng, self.samples, self.augmentation.active_share)
         return start if self.augmentation.chunk else start - start % self.samples
 
-    def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    def _song(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float], float]:
         """Without (d): the stems of one song, at one place."""
         options = self.augmentation
         target = self.targets[rng.integers(len(self.targets))]
@@ -210,7 +223,7 @@ class ExcerptSource:
             wave = scale(wave, draw_gain(rng, *options.gain_interval)) if options.gain else wave
             wave = swap_channels(wave, options.swap and draw_swap(rng))
             voices.append((recording.sources, recording.bandwidth, wave))
-        return self._gather(voices, 1.0)
+        return *self._gather(voices, 1.0), np.inf
 
 
 def _subsets(whole: frozenset[str]) -> list[frozenset[str]]:

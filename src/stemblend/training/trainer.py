@@ -151,19 +151,23 @@ def validation_batches(config: TrainingConfig, songs: Songs) -> list[Batch]:
                     rest[row] += wave
         bandwidth = [0.0 if recording is None else recording.bandwidth for recording in chosen]
         bandwidths = np.tile(np.array(bandwidth, np.float32), (count, 1))
-        batches.append(Batch(targets, rest, bandwidths))
+        batches.append(Batch(targets, rest, bandwidths, np.full(count, np.inf, np.float32)))
     return batches
 
 
 def _transform(
-    batch: Batch, stft: STFT, device: torch.device, gains: Tensor | None = None
+    batch: Batch, stft: STFT, rate: int, device: torch.device, gains: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spectrograms of the mixtures and of the targets, each target with its equaliser."""
     targets = stft.forward(torch.from_numpy(batch.targets).to(device))
     if gains is not None:
         targets = targets * gains.view(*targets.shape[:2], 1, -1, 1).to(device)
-    rest = stft.forward(torch.from_numpy(batch.rest).to(device))
-    return targets.sum(1) + rest, targets, torch.from_numpy(batch.bandwidth).to(device)
+    mixture = targets.sum(1) + stft.forward(torch.from_numpy(batch.rest).to(device))
+    if np.isfinite(batch.cutoff).any():
+        kept = band_mask(torch.from_numpy(batch.cutoff).to(device), rate, stft.bins)
+        mixture = mixture * kept[:, None, :, None]
+        targets = targets * kept[:, None, None, :, None]
+    return mixture, targets, torch.from_numpy(batch.bandwidth).to(device)
 
 
 def _learning_rate(config: TrainingConfig, step: int) -> float:
@@ -182,7 +186,9 @@ def _validate(
     scores: dict[str, list[float]] = {target: [] for target in targets}
     with torch.inference_mode():
         for batch in batches:
-            mixture, truth, bandwidth = _transform(batch, network.config.stft, device)
+            mixture, truth, bandwidth = _transform(
+                batch, network.config.stft, network.config.sample_rate, device
+            )
             energies = zip(*spectral_sdr(frozen, mixture, truth), bandwidth[0], strict=True)
             for target, (signal, error, known) in zip(targets, energies, strict=True):
                 if known > 0:
@@ -194,9 +200,9 @@ def _validate(
 
 def _standardise(network: BLSTM | Joint, source: ExcerptSource, rng: np.random.Generator) -> None:
     features, powers = [], []
-    stft = network.config.stft
+    stft, rate = network.config.stft, network.config.sample_rate
     for _ in range(_SCALING_BATCHES):
-        mixture, targets, _ = _transform(source.draw(rng, 4), stft, torch.device("cpu"))
+        mixture, targets, _ = _transform(source.draw(rng, 4), stft, rate, torch.device("cpu"))
         features.append(network.features(mixture.abs()).flatten(0, 1))
         powers.append(targets[:, 0].abs().square().mean((0, 3)).flatten())
     if isinstance(network, Joint):
@@ -289,7 +295,7 @@ def _train(
         state = load_checkpoint(checkpoint, network, optimiser, rng, _same_network(config))
     held = validation_batches(config, [song for songs in validation for song in songs])
     log = RunLog(folder, state.step) if world.leads else None
-    stft = config.network.stft
+    stft, rate = config.network.stft, config.network.sample_rate
     began = saved = time.monotonic()
     waited = 0.0
     score = state.best_score
@@ -303,7 +309,7 @@ def _train(
             asked = time.monotonic()
             batch, gains = batches.take()
             waited += time.monotonic() - asked
-            mixture, targets, bandwidth = _transform(batch, stft, where, gains)
+            mixture, targets, bandwidth = _transform(batch, stft, rate, where, gains)
             for group in optimiser.param_groups:
                 group["lr"] = _learning_rate(config, state.step)
             autocast = torch.autocast(where.type, torch.bfloat16, config.precision == "bfloat16")
