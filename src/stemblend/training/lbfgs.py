@@ -60,14 +60,14 @@ class Objective:
         self.waited = 0.0
 
     def __call__(self) -> Float[Tensor, ""]:
-        """J in float64; its gradient is put into the parameters' `grad`.
+        """J in float64, on the CPU; its gradient is put into the parameters' `grad`.
 
         Asked again for the parameters of the last call, which a line search mostly ends with,
         it does not compute anything.
         """
         if self._last is not None and all(map(torch.equal, self._last[0], self._parameters)):
             return self._last[1]
-        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        shares = []
         for parameter in self._parameters:
             parameter.grad = None
         asked = time.monotonic()
@@ -80,8 +80,10 @@ class Objective:
                 error = error * mask
             share = error.square().sum() / self._samples.baseline
             share.backward()
-            total += share.detach()
+            shares.append(share.detach())
             asked = time.monotonic()
+        # in float64, which not every device has
+        total = torch.stack(shares).cpu().double().sum()
         self.evaluations += 1
         self._last = ([p.detach().clone() for p in self._parameters], total)
         return total
