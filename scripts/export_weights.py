@@ -2,9 +2,9 @@
 
     python scripts/export_weights.py NAME RUNS... --out src/stemblend/pretrained
 
-RUNS are folders of `stemblend train`, one a source. Matrices are stored in 8 bits with one scale
-a row. The model file OUT/NAME.toml keeps its texts and scores; its weight files and digests are
-written anew.
+RUNS are folders of `stemblend train`, one a source or one for all. Matrices are stored in 8 bits
+with one scale a row. The model file OUT/NAME.toml keeps its texts and scores; its weight files and
+digests are written anew.
 """
 
 import argparse
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from stemblend.separators import SOURCES
 from stemblend.separators.weights import load_network, save_network
+from stemblend.training.config import ALL_SOURCES
 
 
 def main() -> None:
@@ -34,11 +36,13 @@ def main() -> None:
         with safe_open(weights, "pt") as file:
             metadata = file.metadata()
         source = metadata["source"]
-        target = arguments.out / f"{arguments.name}-{source}.safetensors"
+        sources = SOURCES if source == ALL_SOURCES else (source,)
+        ending = "" if source == ALL_SOURCES else f"-{source}"
+        target = arguments.out / f"{arguments.name}{ending}.safetensors"
         kept = {key: metadata[key] for key in ("source", "steps", "validation_sdr")}
         kept |= {key: values.get(key, "") for key in ("training_data", "licence", "use")}
         save_network(load_network(weights), target, kept, bits=arguments.bits)
-        values["networks"][source] = target.name
+        values["networks"] |= dict.fromkeys(sources, target.name)
         values["sha256"][target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
     path.write_text(to_toml(values))
 

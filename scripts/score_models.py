@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Score models on songs with stems.")
     parser.add_argument("songs", type=Path)
     parser.add_argument("--model", action="append", required=True)
-    parser.add_argument("--filter", default="mwf")
+    parser.add_argument("--filter", help="for all models; by default each one's own")
     parser.add_argument("--only", nargs="*", help="names of songs")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -55,7 +55,7 @@ def main() -> None:
                 row["accompaniment"] = sdr(accompaniment, mixture - estimates["vocals"])
             scores.setdefault(name, {})[track.name] = row
     names = [*SOURCES, "accompaniment"]
-    table = Table("model", "song", *names, title=f"SDR in dB, filter {arguments.filter}")
+    table = Table("model", "song", *names, title="SDR in dB")
     means = {}
     for model, by_song in scores.items():
         for song, row in by_song.items():

@@ -1,16 +1,18 @@
 """Train sNMF, dNMF and DeepNMF on a folder of songs with stems.
 
     python scripts/train_nmf.py SONGS OUT [--validation PATTERN ...]
-    python scripts/train_nmf.py SONGS OUT --sweep 5 10 15 20 25 30 --validation PATTERN ...
+    python scripts/train_nmf.py SONGS OUT --sweep atoms 5 10 15 20 25 30 --validation PATTERN ...
 
-Writes OUT/snmf.safetensors, OUT/dnmf.safetensors and OUT/deepnmf.safetensors, each on top of the
-one before, in 16 bits a number. Songs whose names fit a validation pattern are not learned from;
-their raw SDRs (ten times the logarithm of source energy over error energy, whole song, both
-channels) are printed for the mixture as every estimate and for each model. With --sweep it trains
-sNMFs with so many bases a song instead, and writes none.
+Writes the model files OUT/snmf.toml, OUT/dnmf.toml and OUT/deepnmf.toml with their weights, each on
+top of the one before, in 16 bits a number. Songs whose names fit a validation pattern are not
+learned from, but tell when to stop; their raw SDRs (ten times the logarithm of source energy over
+error energy, whole song, both channels) are printed for the mixture as every estimate and for each
+model, and with --development those of the songs that were learned from, too. With --sweep it trains
+an sNMF for each value of one setting instead, and writes none.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -31,6 +33,7 @@ from stemblend.factorisation import (
     train_dnmf,
     train_snmf,
 )
+from stemblend.models import save_factorisation_model
 from stemblend.separation.blocks import estimate_in_blocks
 from stemblend.separators.nmf import NMFSeparator
 
@@ -57,9 +60,11 @@ def scores(model: Factorisation | None, tracks: Sequence[Track], device: str) ->
     return rows
 
 
-def print_scores(models: dict[str, Factorisation | None], tracks: list[Track], device: str) -> None:
+def print_scores(
+    title: str, models: dict[str, Factorisation | None], tracks: list[Track], device: str
+) -> None:
     """A table of SDRs, song by song and on average."""
-    table = Table("model", "song", *SOURCES, "accompaniment", title="SDR in dB, raw estimates")
+    table = Table("model", "song", *SOURCES, "accompaniment", title=f"SDR in dB, {title} songs")
     for name, model in models.items():
         rows = scores(model, tracks, device)
         for track, row in zip(tracks, rows, strict=True):
@@ -80,7 +85,8 @@ def main() -> None:
     parser.add_argument("--mixtures", type=int, default=2000, help="frames a song of mixtures")
     parser.add_argument("--updates", type=int, default=30, help="of learned layers")
     parser.add_argument("--learned", type=int, default=2, help="layers of DeepNMF")
-    parser.add_argument("--sweep", type=int, nargs="*", help="numbers of bases a song")
+    parser.add_argument("--sweep", nargs="+", help="a setting of NMFConfig, and its values")
+    parser.add_argument("--development", action="store_true", help="score songs learned from, too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--licence", default="")
@@ -92,10 +98,12 @@ def main() -> None:
     common = {"seed": arguments.seed, "device": arguments.device, "progress": CONSOLE.print}
     if arguments.sweep:
         swept: dict[str, Factorisation | None] = {"mixture": None}
-        for atoms in arguments.sweep:
-            sized = config.model_copy(update={"atoms": atoms})
-            swept[f"Q = {atoms}"] = train_snmf(tracks, sized, frames=arguments.frames, **common)
-        print_scores(swept, kept, arguments.device)
+        setting, *values = arguments.sweep
+        for value in values:
+            changed = NMFConfig(**config.model_dump() | {setting: json.loads(value)})
+            model = train_snmf(tracks, changed, frames=arguments.frames, **common)
+            swept[f"{setting} {value}"] = model
+        print_scores("validation", swept, kept, arguments.device)
         return
     arguments.out.mkdir(parents=True, exist_ok=True)
     learning = common | {
@@ -103,14 +111,18 @@ def main() -> None:
         "updates": arguments.updates,
     }
     snmf = train_snmf(tracks, config, frames=arguments.frames, **common)
-    dnmf = train_dnmf(snmf, tracks, **learning)
-    deepnmf = train_deepnmf(dnmf, tracks, learned=arguments.learned, **learning)
+    dnmf = train_dnmf(snmf, tracks, kept, **learning)
+    deepnmf = train_deepnmf(dnmf, tracks, kept, learned=arguments.learned, **learning)
     models = {"snmf": snmf, "dnmf": dnmf, "deepnmf": deepnmf}
     for name, model in models.items():
         path = arguments.out / f"{name}.safetensors"
         save_factorisation(model, path, {"licence": arguments.licence}, bits=16)
-    if kept:
-        print_scores({"mixture": None, **models}, kept, arguments.device)
+        save_factorisation_model(path.with_suffix(".toml"), path, model.config.sources)
+    complete = [track for track in tracks if all(len(sources) == 1 for sources in track.stems)]
+    scored = {"validation": kept, "development": complete if arguments.development else []}
+    for title, chosen in scored.items():
+        if chosen:
+            print_scores(title, {"mixture": None, **models}, chosen, arguments.device)
 
 
 if __name__ == "__main__":

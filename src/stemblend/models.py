@@ -27,12 +27,26 @@ needs no weights (see `stemblend.separators.methods`),
     kind = "method"
     method = "repet"
 
+or, for sNMF, dNMF or DeepNMF,
+
+    kind = "factorisation"
+    factorisation = "snmf.safetensors"
+    sources = ["vocals", "bass", "drums", "other"]
+
+or, for NUG (see `stemblend.separators.nug`),
+
+    kind = "nug"
+    spectra = ["nug-0.safetensors", "nug-1.safetensors"]
+
+    [em]
+    update = "weighted"
+
 In any of them
 
     filter = "none"
 
 names the filter that the model is used with unless the user asks for another ("mwf" unless it is
-a method), and
+a method, a factorisation or NUG), and
 
     [scores."test songs"]
     vocals = 6.5
@@ -52,16 +66,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from stemblend.blending.blend import Blend
 from stemblend.devices import check_device
 from stemblend.errors import ModelError
+from stemblend.factorisation.model import load_factorisation
 from stemblend.files import replacing
 from stemblend.separators.base import SOURCES, Separator
 from stemblend.separators.methods import METHODS
 from stemblend.separators.network import NetworkSeparator
+from stemblend.separators.nmf import NMFSeparator
+from stemblend.separators.nug import EMConfig, NUGSeparator
+from stemblend.separators.spectra import load_spectra
 from stemblend.separators.weights import load_network
 
 _SHIPPED = Path(__file__).parent / "pretrained"
 
 
-FilterName = Literal["mwf", "swf", "none"]
+FilterName = Literal["mwf", "swf", "sum", "none"]
 """Multichannel Wiener filter, single-channel one, or raw estimates."""
 
 
@@ -78,7 +96,7 @@ def own_filter(separator: Separator) -> str:
         separator: may say so by an attribute `filter`; what `load` gives does.
 
     Returns:
-        "mwf", "swf" or "none"; "mwf" for a separator that says nothing.
+        "mwf", "swf", "sum" or "none"; "mwf" for a separator that says nothing.
     """
     return getattr(separator, "filter", "mwf")
 
@@ -98,12 +116,16 @@ class ModelFile(BaseModel):
         members: for a blend its members, names of shipped models or paths of model files.
         weights: for a blend the weight of every member, by source.
         method: for a method its name in `stemblend.separators.methods`.
+        factorisation: weight file of a factorisation, beside the model file.
+        sources: those that a factorisation estimates.
+        spectra: for NUG the weight files of its networks, DNN_0 first, beside the model file.
+        em: for NUG how its model is fitted.
         filter: what the model is used with unless the user asks for another filter.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["networks", "blend", "method"]
+    kind: Literal["networks", "blend", "method", "factorisation", "nug"]
     summary: str = ""
     licence: str = ""
     training_data: str = ""
@@ -114,12 +136,17 @@ class ModelFile(BaseModel):
     members: tuple[str, ...] = ()
     weights: dict[str, tuple[float, ...]] = {}
     method: str = ""
+    factorisation: str = ""
+    sources: tuple[str, ...] = ()
+    spectra: tuple[str, ...] = ()
+    em: EMConfig = EMConfig()
     filter: FilterName = "mwf"
 
     @model_validator(mode="before")
     @classmethod
-    def _method_without_filter(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {"filter": "none"} | values if values.get("kind") == "method" else values
+    def _unfiltered_kinds(cls, values: dict[str, Any]) -> dict[str, Any]:
+        unfiltered = values.get("kind") in ("method", "factorisation", "nug")
+        return {"filter": "none"} | values if unfiltered else values
 
 
 class Model:
@@ -157,7 +184,9 @@ class Model:
         """The sources that the model estimates."""
         if self.file.kind == "method":
             return self._method().sources
-        known = set(self.file.networks)
+        if self.file.kind == "nug":
+            return SOURCES
+        known = {*self.file.networks, *self.file.sources}
         for member in self.file.members:
             known |= set(self._member(member).sources)
         return tuple(source for source in SOURCES if source in known)
@@ -165,7 +194,8 @@ class Model:
     @property
     def weight_files(self) -> tuple[Path, ...]:
         """All weight files that the model needs, those of its members included."""
-        files = {self.path.parent / name: None for name in self.file.networks.values()}
+        names = [*self.file.networks.values(), self.file.factorisation, *self.file.spectra]
+        files = {self.path.parent / name: None for name in names if name}
         for member in self.file.members:
             files |= dict.fromkeys(self._member(member).weight_files)
         return tuple(files)
@@ -190,7 +220,13 @@ class Model:
         """
         if self.file.kind == "method":
             return self._method()
-        separator = self._blend(device) if self.file.kind == "blend" else self._networks(device)
+        makers = {
+            "blend": self._blend,
+            "networks": self._networks,
+            "factorisation": self._factorisation,
+            "nug": self._nug,
+        }
+        separator = makers[self.file.kind](device)
         cast(_Filtered, separator).filter = self.file.filter
         return separator
 
@@ -210,13 +246,39 @@ class Model:
         networks = {}
         # a joint network stands in one file for several sources
         for name in dict.fromkeys(self.file.networks.values()):
-            path = self.path.parent / name
-            if name in self.file.sha256:
-                _check_digest(path, self.file.sha256[name])
-            networks[name] = load_network(path)
+            networks[name] = load_network(self._checked(name))
         return NetworkSeparator(
             {source: networks[name] for source, name in self.file.networks.items()}, device
         )
+
+    def _factorisation(self, device: str) -> NMFSeparator:
+        if not self.file.factorisation:
+            raise ModelError(
+                f'{self.path} names no weight file; add factorisation = "FILE.safetensors"'
+            )
+        separator = NMFSeparator(load_factorisation(self._checked(self.file.factorisation)), device)
+        if separator.sources != self.sources:
+            raise ModelError(
+                f"{self.path} names other sources than its weight file, which has bases for "
+                f"{', '.join(separator.sources)}; name these"
+            )
+        return separator
+
+    def _nug(self, device: str) -> NUGSeparator:
+        if not self.file.spectra:
+            raise ModelError(
+                f'{self.path} names no weight file; add spectra = ["FILE.safetensors"], which '
+                "scripts/train_nug.py trains"
+            )
+        networks = [load_spectra(self._checked(name)) for name in self.file.spectra]
+        return NUGSeparator(networks, self.file.em, device)
+
+    def _checked(self, name: str) -> Path:
+        """Path of a weight file that is the one that the model file was made with."""
+        path = self.path.parent / name
+        if name in self.file.sha256:
+            _check_digest(path, self.file.sha256[name])
+        return path
 
 
 def _check_digest(path: Path, digest: str) -> None:
@@ -305,6 +367,48 @@ def save_networks(path: Path, weights: Mapping[str, Path], *, filter: FilterName
         "",
         "[networks]",
         *(f"{source} = {json.dumps(str(file.resolve()))}" for source, file in weights.items()),
+    )
+
+
+def save_factorisation_model(path: Path, weights: Path, sources: Sequence[str]) -> None:
+    """Write the model file of an sNMF, dNMF or DeepNMF, atomically.
+
+    Args:
+        path: the model file, ending in .toml.
+        weights: file of `stemblend.factorisation.save_factorisation`.
+        sources: those that it has bases for.
+
+    Raises:
+        ModelError: if the file cannot be written.
+    """
+    _write(
+        path,
+        'kind = "factorisation"',
+        f"factorisation = {json.dumps(str(weights.resolve()))}",
+        f"sources = {json.dumps(list(sources))}",
+    )
+
+
+def save_nug(path: Path, weights: Sequence[Path], settings: EMConfig) -> None:
+    """Write the model file of NUG, atomically.
+
+    Args:
+        path: the model file, ending in .toml.
+        weights: files of `stemblend.separators.spectra.save_spectra`, DNN_0 first.
+        settings: of its EM.
+
+    Raises:
+        ModelError: if the file cannot be written.
+    """
+    files = [str(file.resolve()) for file in weights]
+    values = settings.model_dump(mode="json").items()
+    _write(
+        path,
+        'kind = "nug"',
+        f"spectra = {json.dumps(files)}",
+        "",
+        "[em]",
+        *(f"{name} = {json.dumps(value)}" for name, value in values),
     )
 
 

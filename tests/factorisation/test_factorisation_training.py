@@ -76,7 +76,7 @@ def test_the_same_seed_gives_the_same_bases(tracks):
     assert not torch.equal(once, other)
 
 
-@pytest.mark.parametrize("mixing", [FEW, Mixing(150, False, (1.0, 1.0), False, False)])
+@pytest.mark.parametrize("mixing", [FEW, Mixing(150, False, (1.0, 1.0), True, False)])
 def test_each_learned_layer_lowers_the_error(snmf, tracks, mixing):
     dnmf = train_dnmf(snmf, tracks, mixing=mixing, updates=12)
     deep = train_deepnmf(dnmf, tracks, mixing=mixing, updates=12, learned=3)
@@ -151,7 +151,7 @@ def test_mixtures_of_songs_are_theirs(snmf, tracks):
 def test_own_bases_are_held_out(snmf, tracks):
     songs = [read_song(track, RATE) for track in tracks]
     for mix in (False, True):
-        mixing = Mixing(40, mix=mix)
+        mixing = Mixing(40, mix=mix, hold_out=True)
         heard = make_examples(songs, snmf, 0, mixing, torch.Generator().manual_seed(0))
         # of each source one song in four is silent, and it changes from frame to frame if mixed
         silent = (heard.activations.unflatten(0, (3, 4, 6)) == 0).all(2)
@@ -191,8 +191,8 @@ def test_what_cannot_be_learned(snmf, tracks):
         train_deepnmf(snmf, tracks, learned=9)
     single = train_snmf(tracks[:1], SMALL, sources=("vocals", "bass", "drums"), iterations=2)
     with pytest.raises(DataError, match="held out"):
-        train_dnmf(single, tracks[:1])
-    train_dnmf(single, tracks[:1], mixing=Mixing(100, hold_out=False), updates=1)
+        train_dnmf(single, tracks[:1], mixing=Mixing(100, hold_out=True))
+    train_dnmf(single, tracks[:1], mixing=Mixing(100), updates=1)
 
 
 def test_more_bases_than_frames(tracks):

@@ -42,7 +42,7 @@ def short_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000, 192000])
-@pytest.mark.parametrize("kind", ["mwf", "swf"])
+@pytest.mark.parametrize("kind", ["mwf", "swf", "sum"])
 def test_stems_sum_to_the_song_at_its_own_rate_and_length(rate, kind):
     song = noise(2, int(1.3 * rate) + 7)
     stems = separate(song, rate, Bands(), filter=kind)
@@ -129,6 +129,14 @@ def test_without_a_filter_the_raw_estimates_come_out():
     song = noise(2, 50_000)
     stems = separate(song, 44100, Bands(), filter="none")
     np.testing.assert_allclose(stems["vocals"], 0.4 * song, atol=1e-6)
+
+
+def test_what_is_left_is_shared_equally():
+    song = noise(2, 50_000)
+    for stems in (None, ["drums", "vocals"]):
+        found = separate(song, 44100, Bands(), stems=stems, filter="sum")
+        np.testing.assert_allclose(found["vocals"], (0.4 + 0.05 / 4) * song, atol=1e-6)
+        np.testing.assert_allclose(found["drums"], (0.2 + 0.05 / 4) * song, atol=1e-6)
 
 
 @pytest.mark.parametrize(

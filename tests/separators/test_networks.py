@@ -9,10 +9,10 @@ from stemblend.separators import (
     BLSTM,
     FNN,
     SOURCES,
+    BandSplit,
+    BandSplitConfig,
     BLSTMConfig,
     FNNConfig,
-    Joint,
-    JointConfig,
     NetworkSeparator,
     Separator,
 )
@@ -38,12 +38,20 @@ def small_blstm(seed: int = 0) -> BLSTM:
     return BLSTM(BLSTMConfig(layers=1, cells=6, n_fft=64, hop=32, sample_rate=8000))
 
 
-def small_joint(seed: int = 0) -> Joint:
+def small_bandsplit(seed: int = 0) -> BandSplit:
     torch.manual_seed(seed)
-    config = JointConfig(
-        layers=2, cells=6, hidden=10, bandwidth=3000, n_fft=128, hop=32, sample_rate=8000
+    config = BandSplitConfig(
+        features=5,
+        cells=6,
+        hidden=10,
+        bands=6,
+        narrowest=3,
+        bandwidth=3000,
+        n_fft=128,
+        hop=32,
+        sample_rate=8000,
     )
-    return Joint(config).eval()
+    return BandSplit(config).eval()
 
 
 @pytest.mark.parametrize(
@@ -150,10 +158,10 @@ def test_networks_must_share_their_transform():
         NetworkSeparator({"kazoo": small_blstm()})
 
 
-def test_joint_network_hears_relations_not_levels():
+def test_a_band_split_network_hears_relations_not_levels():
     """Louder in, louder out; silence around the sound changes nothing about its level."""
-    network = small_joint()
-    network.standardise(torch.randn(500, network.input_mean.numel()))
+    network = small_bandsplit()
+    network.standardise(torch.randn(500, *network.input_mean.shape))
     magnitude = torch.rand(1, 2, 65, 30)
     with torch.inference_mode():
         estimate = network(magnitude)
@@ -170,9 +178,9 @@ def test_joint_network_hears_relations_not_levels():
     torch.testing.assert_close(top, top[:, :, :, :1].expand_as(top))
 
 
-def test_joint_network_gives_the_sources_that_are_asked_for():
+def test_a_band_split_network_gives_the_sources_that_are_asked_for():
     mixture = np.random.default_rng(0).standard_normal((3, 3000)).astype(np.float32)
-    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_joint()))
+    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_bandsplit()))
     stems = separator.estimate(mixture)
     assert stems.shape == (4, 3, 3000)
     assert len({stem.tobytes() for stem in stems}) == 4
@@ -180,7 +188,7 @@ def test_joint_network_gives_the_sources_that_are_asked_for():
     np.testing.assert_array_equal(chosen, stems[[3, 1]])
 
 
-@pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_joint])
+@pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
 def test_blocks_equal_the_whole_song(monkeypatch, kind):
     """Far below the -60 dB at which a seam would begin to matter."""
     separator = NetworkSeparator({"vocals": kind()})
@@ -219,3 +227,28 @@ def test_block_step(members, rate, step):
     for member, own in members:
         assert step * member % rate == 0
         assert step * member // rate % own == 0
+
+
+def test_bands_cover_all_bins_and_widen():
+    for bands, narrowest in ((26, 6), (40, 3), (8, 20)):
+        config = BandSplitConfig(bands=bands, narrowest=narrowest)
+        edges = np.array(config.edges)
+        assert (edges[0], edges[-1], len(edges)) == (0, config.bins, bands + 1)
+        widths = np.diff(edges)
+        assert widths.min() >= narrowest - 1
+        assert (np.diff(widths) >= -1).all()
+
+
+def test_a_band_split_network_hears_channels_one_by_one():
+    """Given the same level, what is on the left changes nothing about the masks on the right."""
+    network = small_bandsplit()
+    one, other, third = torch.rand(3, 1, 1, 65, 30)
+    # the level is one of all channels: keep it by exchanging time
+    with torch.inference_mode():
+        masks = network.masks(torch.cat([one, other], 1))
+        swapped = network.masks(torch.cat([other, one], 1))
+        flipped = network.masks(torch.cat([one, other.flip(3)], 1))
+        louder = network.masks(torch.cat([one, 10 * third], 1))
+    torch.testing.assert_close(swapped, masks.flip(3))
+    torch.testing.assert_close(flipped[:, :, :, 0], masks[:, :, :, 0])
+    assert not torch.allclose(louder[:, :, :, 0], masks[:, :, :, 0])

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from stemblend.separators import BLSTMConfig, FNNConfig
-from stemblend.separators.joint import JointConfig
+from stemblend.separators.bandsplit import BandSplitConfig
 from stemblend.training.config import Collection, TrainingConfig
 
 RATE = 8000
@@ -35,8 +35,17 @@ def songs(tmp_path: Path) -> Path:
 SMALL_BLSTM = BLSTMConfig(layers=1, cells=8, n_fft=128, hop=64, sample_rate=RATE)
 SMALL_FNN = FNNConfig(layers=2, context=1, pca=40, n_fft=128, hop=64, sample_rate=RATE)
 
-SMALL_JOINT = JointConfig(
-    layers=2, cells=8, hidden=16, bandwidth=3500, n_fft=128, hop=64, sample_rate=RATE
+SMALL_BANDSPLIT = BandSplitConfig(
+    blocks=1,
+    features=8,
+    cells=8,
+    hidden=16,
+    bands=8,
+    narrowest=2,
+    bandwidth=3500,
+    n_fft=128,
+    hop=64,
+    sample_rate=RATE,
 )
 
 

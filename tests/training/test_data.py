@@ -227,6 +227,72 @@ def test_mono_and_narrow_mixtures(songs, tmp_path):
     assert 12000 < batch.cutoff[narrow].max() <= 16000
 
 
+def test_width_scales_the_difference_of_the_channels():
+    stereo = np.random.default_rng(0).standard_normal((2, 50)).astype(np.float32)
+    for width in (0.0, 0.5, 1.0, 1.5):
+        changed = augmentation.widen(stereo, width)
+        np.testing.assert_allclose(changed.sum(0), stereo.sum(0), atol=1e-5)
+        difference = stereo[0] - stereo[1]
+        np.testing.assert_allclose(changed[0] - changed[1], width * difference, atol=1e-5)
+    rng = np.random.default_rng(0)
+    widths = [augmentation.draw_width(rng, 1.5) for _ in range(200)]
+    assert 0 <= min(widths) < 0.1 < 1.4 < max(widths) <= 1.5
+
+
+def test_rooms_decay_as_fast_as_their_reverberation_time_says():
+    rng = np.random.default_rng(0)
+    drawn = [augmentation.draw_room(rng, 0.5, 16000) for _ in range(40)]
+    responses = [response for response in drawn if response is not None]
+    assert 10 < len(responses) < 30
+    impulse = np.zeros((2, 20000), np.float32)
+    impulse[:, 100] = 1
+    for response in responses:
+        wet = augmentation.reverberate(impulse, response)
+        assert wet.shape == impulse.shape
+        assert not np.abs(wet[:, :100]).max() > 1e-6
+        np.testing.assert_allclose(wet[:, 100], 1, atol=1e-5)
+        assert not np.allclose(wet[0], wet[1])
+        tail = response[:, 400:].astype(float)
+        energy = 10 * np.log10(np.square(tail).sum())
+        assert -19 < energy < 0
+        # Schroeder's integration: the decay between -5 and -25 dB, as a reverberation time
+        decay = np.square(tail).sum(0)[::-1].cumsum()[::-1]
+        decibels = 10 * np.log10(decay / decay[0])
+        first, last = np.argmax(decibels < -5), np.argmax(decibels < -25)
+        time = 3 * (last - first) / 16000
+        assert 0.6 < time / (len(tail[0]) / 16000) < 1.4
+
+
+def test_a_codec_keeps_time_and_level():
+    rate = 44100
+    time = np.arange(rate) / rate
+    tone = np.sin(2 * np.pi * 440 * time) * (np.arange(rate) > 5000)
+    noise = np.random.default_rng(0).standard_normal((2, rate))
+    wave = (0.3 * np.stack([tone, tone]) + 0.01 * noise).astype(np.float32)
+    for codec in (("OGG", 0.8), ("MP3", 0.8)):
+        decoded = augmentation.through_codec(wave, codec, rate)
+        assert decoded.shape == wave.shape
+        error = np.square(decoded - wave).mean()
+        assert 1e-6 < error / np.square(wave).mean() < 0.02
+    assert augmentation.through_codec(wave, None, rate) is wave
+    rng = np.random.default_rng(0)
+    drawn = [augmentation.draw_codec(rng, 0.5) for _ in range(100)]
+    assert {codec and codec[0] for codec in drawn} == {None, "OGG", "MP3"}
+
+
+def test_width_room_and_codec_in_mixtures(songs, tmp_path):
+    """The stems have the right channel at half of the left, until something changes that."""
+    plain = excerpts(songs, tmp_path, swap=False).draw(np.random.default_rng(0), 20)
+    np.testing.assert_allclose(plain.mixture[:, 1], plain.mixture[:, 0] / 2, atol=1e-4)
+    for change in ({"width": 1.5}, {"room": 1.0}):
+        source = excerpts(songs, tmp_path, swap=False, **change)
+        left, right = source.draw(np.random.default_rng(0), 20).targets[:, 0].transpose(1, 0, 2)
+        assert np.abs(right - left / 2).max() > 0.01
+    damaged = excerpts(songs, tmp_path, swap=False, codec=1.0).draw(np.random.default_rng(0), 20)
+    assert np.isin(damaged.targets.max((1, 2, 3)), plain.targets.max((1, 2, 3))).any()
+    assert np.abs(damaged.rest[:, 1] - damaged.rest[:, 0] / 2).max() > 1e-3
+
+
 def test_the_equaliser_is_smooth_and_bounded():
     knots = augmentation.draw_equaliser(np.random.default_rng(0), 6.0, 50)
     gains = 20 * np.log10(augmentation.equaliser_gain(knots, 513).numpy())
@@ -260,7 +326,10 @@ def test_shipped_configurations(tmp_path, name):
     assert config.hold_out_every == 0
     assert config.network.kind == name.split("-")[0]
     if "-" in name:
-        assert config.network.layers == {"fnn-1": 3, "fnn-2": 4}.get(name, int(name[6:7] or 0))
+        sizes = {"fnn-1": 3, "fnn-2": 4, "blstm-1": 1, "blstm-2": 2, "blstm-3": 3}
+        kind, number, *_ = name.split("-")
+        assert config.network.layers == sizes[f"{kind}-{number}"]
+    assert (config.layerwise is not None) == name.endswith("layerwise")
     switches = config.augmentation
     plain = (switches.swap, switches.gain, switches.chunk, switches.mix) == (False,) * 4
     assert plain == name.endswith("plain")
@@ -268,7 +337,7 @@ def test_shipped_configurations(tmp_path, name):
 
 def test_a_joint_network_is_for_all_sources(tmp_path):
     with pytest.raises(DataError, match="use one of all"):
-        shipped_config("joint", [tmp_path], (), source="vocals")
+        shipped_config("bandsplit", [tmp_path], (), source="vocals")
 
 
 def test_configuration_files(tmp_path):

@@ -16,8 +16,9 @@ from stemblend.errors import DataError
 from stemblend.separators import SOURCES
 from stemblend.separators.weights import load_network
 from stemblend.training.excerpts import Batch
-from stemblend.training.trainer import _transform, train
-from tests.training.conftest import RATE, SMALL_FNN, SMALL_JOINT, small_config, write_songs
+from stemblend.training.trainer import train
+from stemblend.training.validation import transform
+from tests.training.conftest import RATE, SMALL_BANDSPLIT, SMALL_FNN, small_config, write_songs
 
 
 def test_a_network_learns_the_song_it_hears(songs, tmp_path):
@@ -38,7 +39,7 @@ def test_a_network_learns_the_song_it_hears(songs, tmp_path):
 
 JOINT = {
     "source": "all",
-    "network": SMALL_JOINT,
+    "network": SMALL_BANDSPLIT,
     "augmentation": {"speed_semitones": 2.0, "equaliser_db": 3.0, "mono": 0.2, "narrow": 0.3},
 }
 
@@ -64,13 +65,13 @@ def test_a_joint_network_learns_all_sources(full_songs, tmp_path):
     last = json.loads((tmp_path / "run/log.jsonl").read_text().splitlines()[-1])
     scores = [last[f"score_{source}"] for source in SOURCES]
     assert last["score"] == pytest.approx(np.mean(scores))
-    assert load_network(weights).config == SMALL_JOINT
+    assert load_network(weights).config == SMALL_BANDSPLIT
 
 
-@pytest.mark.parametrize("kind", ["blstm", "fnn", "joint"])
+@pytest.mark.parametrize("kind", ["blstm", "fnn", "bandsplit"])
 def test_a_killed_run_resumes_bit_for_bit(full_songs, tmp_path, kind):
     """Killed at some moment and started again, it ends with the weights of an unbroken run."""
-    changes = {"blstm": {}, "fnn": {"network": SMALL_FNN, "frames": 8}, "joint": JOINT}
+    changes = {"blstm": {}, "fnn": {"network": SMALL_FNN, "frames": 8}, "bandsplit": JOINT}
     config = small_config(full_songs, steps=40, **changes[kind])
     unbroken = train(config, tmp_path / "unbroken", cache=tmp_path / "cache")
     script = (
@@ -108,8 +109,8 @@ def test_nothing_is_left_above_the_cutoff():
     batch = Batch(
         waves, waves[:, 0], np.ones((2, 1), np.float32), np.array([2000, np.inf], np.float32)
     )
-    stft = SMALL_JOINT.stft
-    mixture, targets, _ = _transform(batch, stft, RATE, torch.device("cpu"))
+    stft = SMALL_BANDSPLIT.stft
+    mixture, targets, _ = transform(batch, stft, RATE, torch.device("cpu"))
     edge = int(0.95 * 2000 / (RATE / 2) * (stft.bins - 1)) + 1
     assert not mixture[0, :, edge:].any()
     assert not targets[0, :, :, edge:].any()

@@ -46,7 +46,7 @@ def evaluate(
     filter_: Annotated[
         str | None,
         typer.Option(
-            "--filter", help="mwf, swf or none for all models.  [default: each one's own]"
+            "--filter", help="mwf, swf, sum or none for all models.  [default: each one's own]"
         ),
     ] = None,
     voice_ratio_db: Annotated[

@@ -31,7 +31,7 @@ def separate(
         str | None,
         typer.Option(
             "--filter",
-            help="mwf (multichannel Wiener), swf (single) or none; by default the model's own.",
+            help="mwf (multichannel Wiener), swf (single), sum or none (default: the model's).",
         ),
     ] = None,
     format_: Annotated[str, typer.Option("--format", help="wav, flac, ogg or mp3.")] = "wav",

@@ -1,6 +1,7 @@
 """`stemblend train`: a network from a folder of songs."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,8 +26,9 @@ def train(
     model: Annotated[
         str | None,
         typer.Option(
-            help="blstm-1, -2, -3, each also as blstm-1-plain without augmentation; fnn-1, fnn-2; "
-            "joint (default: blstm-2)."
+            help="blstm-1, -2, -3, each also as blstm-1-plain without augmentation; fnn-1, fnn-2, "
+            "each also as fnn-1-layerwise, grown layer by layer with L-BFGS; "
+            "bandsplit (default: blstm-2)."
         ),
     ] = None,
     validation: Annotated[
@@ -48,6 +50,7 @@ def train(
     """
     from stemblend.devices import check_device
     from stemblend.training.config import TrainingConfig, shipped_config
+    from stemblend.training.layerwise import train_layerwise
     from stemblend.training.trainer import Report
     from stemblend.training.trainer import train as run
 
@@ -63,22 +66,32 @@ def train(
         chosen = shipped_config(model or "blstm-2", data, validation or (), **overrides)
     else:
         raise DataError("no songs to train on; name a folder with --data, or a --config file")
+    if chosen.layerwise is not None and steps is not None:
+        raise DataError(
+            "--steps counts mini-batches, of which layer-wise training has none; set "
+            "layer_iterations and final_iterations under [layerwise] in a --config file"
+        )
     check_device(device)
     # torchrun starts several of us, and one is enough to speak
     quiet = quiet or os.environ.get("RANK", "0") != "0"
-    with bar(f"{chosen.source} ({chosen.network.kind})", quiet) as progress:
+    title = f"{chosen.source} ({chosen.network.kind})"
+    with bar(title, quiet) as progress:
         last: Report | None = None
 
         def tell(report: Report) -> None:
             nonlocal last
             last = report
-            progress(report.step, report.steps)
+            progress(report.step, report.steps, title)
 
-        weights = run(chosen, folder, cache=cache, device=device, progress=tell, decoding=progress)
+        def draw(done: int, count: int) -> None:
+            progress(done, count, f"{title}: drawing samples")
+
+        go = partial(train_layerwise, drawing=draw) if chosen.layerwise is not None else run
+        weights = go(chosen, folder, cache=cache, device=device, progress=tell, decoding=progress)
     if not quiet:
         if last is not None and last.best is not None:
             out.print(
                 f"best validation SDR {last.best:.2f} dB; {last.data_share:.1%} of the time "
-                "went into waiting for mini-batches"
+                "went into waiting for data"
             )
         out.print(f"{weights}")

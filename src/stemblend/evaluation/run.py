@@ -83,7 +83,7 @@ def evaluate(
         protocol: name of one of `PROTOCOLS`, or another protocol.
         split: part of the dataset; None takes all that is usual.
         songs: patterns such as `"001*"`; only songs whose name matches one of them are used.
-        filter: "mwf", "swf" or "none" for all systems but oracles; None for each one's own.
+        filter: "mwf", "swf", "sum" or "none" for all systems but oracles; None for each one's own.
         voice_to_accompaniment_db: ratio at which vocals and accompaniment are mixed, see
             `stemblend.evaluation.songs.read_song`; the MIR-1K literature has -5, 0 and 5 dB.
             None leaves the songs as they are.

@@ -138,7 +138,7 @@ def estimate(
         song: with its mixture.
         separator: gives the raw estimates.
         stems: what to make.
-        filter: "mwf", "swf" or "none".
+        filter: "mwf", "swf", "sum" or "none".
         advance: told the seconds separated since it was called last.
 
     Raises:

@@ -47,7 +47,7 @@ def find_systems(systems: Systems, filter: str | None = None, device: str = "cpu
 
     Args:
         systems: what to evaluate.
-        filter: "mwf", "swf" or "none" for all but oracles; None for each system's own.
+        filter: "mwf", "swf", "sum" or "none" for all but oracles; None for each system's own.
         device: where networks run.
 
     Raises:

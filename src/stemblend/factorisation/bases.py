@@ -9,7 +9,7 @@ from torch import Tensor
 from stemblend.errors import DataError
 from stemblend.factorisation.updates import FLOOR, update_activations, update_bases
 
-_CELLS = 1 << 24
+_CELLS = 1 << 22
 """Bins times frames, padding included, that are factorised side by side."""
 
 _AUDIBLE = 1e-3

@@ -91,7 +91,7 @@ class Mixing:
     frames: int = 2000
     mix: bool = True
     gain: tuple[float, float] = (0.25, 1.25)
-    hold_out: bool = True
+    hold_out: bool = False
     balance: bool = True
 
     def plain(self) -> "Mixing":

@@ -7,11 +7,27 @@ from stemblend.filters.multichannel import (
     spatial_covariance,
 )
 from stemblend.filters.single_channel import single_channel_wiener
+from stemblend.filters.spatial_em import (
+    Denominator,
+    Update,
+    expectation_maximisation,
+    identity_covariance,
+    log_likelihood,
+    posterior_psd,
+    update_covariance,
+)
 
 __all__ = [
+    "Denominator",
+    "Update",
+    "expectation_maximisation",
+    "identity_covariance",
+    "log_likelihood",
     "multichannel_wiener",
     "posterior_mean",
+    "posterior_psd",
     "single_channel_wiener",
     "source_psd",
     "spatial_covariance",
+    "update_covariance",
 ]

@@ -21,8 +21,8 @@ def solve_in_place(
     the adjugate over the determinant stays accurate where `C` is nearly singular.
 
     Args:
-        diagonal: the real `C[i, i]`; overwritten.
-        lower: the complex `C[i, k]` for `i > k`; overwritten.
+        diagonal: the real `C[i, i]`; overwritten by `1 / D[i, i]`.
+        lower: the complex `C[i, k]` for `i > k`; overwritten by `L[i, k]`.
         right: the complex `x[i]`; overwritten by `u[i]`.
         scratch: an array of the same shape; overwritten.
     """
@@ -43,6 +43,38 @@ def solve_in_place(
     for k in reversed(range(order)):
         for i in range(k + 1, order):
             add_product(right[k], lower[i, k], right[i], sign=-1, conjugate=True)
+
+
+def invert(
+    pivots: list[torch.Tensor],
+    lower: dict[tuple[int, int], Pair],
+    out: tuple[list[torch.Tensor], dict[tuple[int, int], Pair]],
+) -> None:
+    """Write `C⁻¹` from the factors that `solve_in_place` leaves.
+
+    From the last row up, `Z[k, i] = −Σ_{m>i} Z[k, m] L[m, i]` for `k > i` and
+    `Z[i, i] = 1 / D[i, i] − Σ_{m>i} Re(L[m, i]* Z[m, i])`, as `Lᴴ Z = D⁻¹ L⁻¹` says.
+
+    Args:
+        pivots: the real `1 / D[i, i]`.
+        lower: the complex `L[i, k]` for `i > k`.
+        out: the real diagonal and the lower triangle of the inverse; overwritten.
+    """
+    diagonal, below = out
+    order = len(pivots)
+    for i in reversed(range(order)):
+        for k in range(i + 1, order):
+            column = lower[k, i]
+            for total, part in zip(below[k, i], column, strict=True):
+                torch.mul(diagonal[k], part, out=total).neg_()
+            for m in range(i + 1, k):
+                add_product(below[k, i], below[k, m], lower[m, i], sign=-1)
+            for m in range(k + 1, order):
+                add_product(below[k, i], below[m, k], lower[m, i], sign=-1, conjugate=True)
+        diagonal[i].copy_(pivots[i])
+        for m in range(i + 1, order):
+            for a, b in zip(lower[m, i], below[m, i], strict=True):
+                diagonal[i].addcmul_(a, b, value=-1)
 
 
 def multiply_row(row: list[Pair], index: int, vector: list[Pair], out: Pair) -> None:

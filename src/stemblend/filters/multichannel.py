@@ -21,11 +21,9 @@ from jaxtyping import Complex, Float
 from stemblend.arrays import ArrayT, as_tensor, like
 from stemblend.filters.blocks import Block, map_blocks
 from stemblend.filters.checks import SILENCE, check_pair
-from stemblend.filters.hermitian import multiply_row, solve_in_place
+from stemblend.filters.gaussian import diffused, elements, planes_needed, whiten
+from stemblend.filters.hermitian import multiply_row
 from stemblend.filters.pairs import load, store
-
-# ε of the diffuse share: 100 dB below the source, and a million times the rounding error
-_DIFFUSE = 1e-10
 
 
 def source_psd(
@@ -210,46 +208,25 @@ def _filter(
     `psd` may lie in the memory of `result`: of all sources, a block is read before it is written.
     """
     sources, channels = result.shape[:2]
-    diffuse = _DIFFUSE * torch.eye(channels, dtype=torch.complex128, device=covariance.device)
-    # each element's bins side by side, to be repeated over the frames
-    spatial = torch.view_as_real(covariance + diffuse).movedim(1, -1).contiguous()
+    spatial = elements(diffused(covariance))
     others = [j for j in range(sources) if j != loudest]
 
     def work(block: Block, scratch: torch.Tensor) -> None:
         planes = iter(scratch)
-        weights = [next(planes).copy_(power[block]).clamp_min_(SILENCE) for power in psd]
-        matrices = [
-            [[(e[0], e[1]) for e in row] for row in matrix]
-            for matrix in spatial[..., block[0], None]
-        ]
-
-        def weighted(i: int, k: int, half: int) -> torch.Tensor:
-            total = torch.mul(weights[0], matrices[0][i][k][half], out=next(planes))
-            for weight, matrix in zip(weights[1:], matrices[1:], strict=True):
-                total.addcmul_(weight, matrix[i][k][half])
-            return total
-
-        diagonal = [weighted(i, i, 0) for i in range(channels)]
-        lower = {
-            (i, k): (weighted(i, k, 0), weighted(i, k, 1))
-            for i in range(channels)
-            for k in range(i)
-        }
-        rest = load(mixture[:, *block], planes)
-        solution = [(next(planes).copy_(a), next(planes).copy_(b)) for a, b in rest]
-        solve_in_place(diagonal, lower, solution, next(planes))
+        model = whiten(psd, spatial, mixture, block, planes)
+        rest = model.mixture
         driven = [(next(planes), next(planes)) for _ in range(channels)]
         image = (next(planes), next(planes))
         for j in others:
-            for total, vector in zip(driven, solution, strict=True):
+            for total, vector in zip(driven, model.solution, strict=True):
                 for plane, value in zip(total, vector, strict=True):
-                    torch.mul(weights[j], value, out=plane)
+                    torch.mul(model.weights[j], value, out=plane)
             for i in range(channels):
-                multiply_row(matrices[j][i], i, driven, out=image)
+                multiply_row(model.matrices[j][i], i, driven, out=image)
                 for left, plane in zip(rest[i], image, strict=True):
                     left.sub_(plane)
                 store(image, result[j, i][block])
         for i in range(channels):
             store(rest[i], result[loudest, i][block])
 
-    map_blocks(work, sources + channels**2 + 6 * channels + 3, result)
+    map_blocks(work, planes_needed(sources, channels) + 2 * channels + 2, result)

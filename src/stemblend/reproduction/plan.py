@@ -1,11 +1,12 @@
 """What has to be trained, and for how long."""
 
-import json
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stemblend.errors import DataError
 from stemblend.files import replacing
@@ -18,6 +19,12 @@ NETWORKS = ("fnn-1", "fnn-2", "blstm-1", "blstm-2", "blstm-3")
 
 PLAIN = "blstm-1-plain"
 """The network without augmentation of Table 2, which has vocals only."""
+
+_ENOUGH_STEPS = 600
+"""Where the budget allows fewer mini-batches than this, smaller ones are used: a network learns
+more from many small steps than from a few of the published size."""
+
+_LEAST_FRAMES, _LEAST_BATCH = 125, 4
 
 _TIMED_STEPS = 6
 _SHARE_OF_STEPS = 0.9
@@ -42,6 +49,33 @@ class Run:
         return f"{self.network}-{self.source}"
 
 
+class Effort(BaseModel):
+    """How long a network is trained, and on what at a time.
+
+    Attributes:
+        steps: mini-batches.
+        batch: sequences in a mini-batch.
+        frames: frames in a sequence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    frames: int = Field(ge=1)
+
+    @property
+    def smaller(self) -> "Effort | None":
+        """The same with shorter sequences or else fewer of them; None if it is small already."""
+        if self.frames >= 2 * _LEAST_FRAMES:
+            return self.model_copy(update={"frames": self.frames // 2})
+        if self.batch >= 2 * _LEAST_BATCH:
+            return self.model_copy(update={"batch": self.batch // 2})
+        return None
+
+
+_EFFORTS = TypeAdapter(dict[str, Effort])
+
 RUNS = (
     *(Run(network, source) for source in SOURCES for network in NETWORKS),
     Run(PLAIN, "vocals"),
@@ -49,14 +83,14 @@ RUNS = (
 """All training runs of the paper; a source's networks follow one another."""
 
 
-def configure(run: Run, data: Path, split: str, steps: int) -> TrainingConfig:
+def configure(run: Run, data: Path, split: str, effort: Effort) -> TrainingConfig:
     """The configuration of a run on one split of a dataset; every tenth song is held out."""
-    config = shipped_config(run.network, [data], (), source=run.source, steps=steps)
+    config = shipped_config(run.network, [data], (), source=run.source, **effort.model_dump())
     collection = Collection(path=data, split=split)
     return config.model_copy(update={"data": (collection,)})
 
 
-def plan_steps(
+def plan_efforts(
     data: Path,
     split: str,
     output: Path,
@@ -65,8 +99,8 @@ def plan_steps(
     budget_hours: float | None,
     device: str,
     tell: Callable[[str], None],
-) -> dict[str, int]:
-    """Steps of every network, so that all runs fit into the budget.
+) -> dict[str, Effort]:
+    """Steps and mini-batches of every network, so that all runs fit into the budget.
 
     They are written to `output/plan.json` and read from there later, so that a run that goes on
     keeps its plan.
@@ -76,12 +110,13 @@ def plan_steps(
         split: its development part.
         output: folder of the reproduction.
         cache: folder for decoded stems.
-        budget_hours: hours for all training; None trains for the configurations' own steps.
+        budget_hours: hours for all training; None trains as the configurations say.
         device: where networks are trained.
         tell: called with what is going on.
 
     Returns:
-        Steps by the network's name.
+        Efforts by the network's name. Mini-batches have the published size unless the budget
+        leaves fewer than 600 of them.
 
     Raises:
         DataError: if the plan on the disk cannot be read, or the budget is too short.
@@ -89,28 +124,41 @@ def plan_steps(
     path = output / "plan.json"
     if path.exists():
         try:
-            return {str(name): int(steps) for name, steps in json.loads(path.read_text()).items()}
-        except (ValueError, AttributeError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}); delete it to plan again") from error
-    steps: dict[str, int] = {}
-    if budget_hours is None:
-        usual = TrainingConfig.model_fields["steps"].default
-        steps |= dict.fromkeys((*NETWORKS, PLAIN), int(usual))
-    else:
-        for network in (*NETWORKS, PLAIN):
+            return _EFFORTS.validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise DataError(f"{path} is damaged or outdated; delete it to plan again") from error
+    efforts: dict[str, Effort] = {}
+    for network in (*NETWORKS, PLAIN):
+        usual = shipped_config(network, [data], ())
+        effort = Effort(steps=usual.steps, batch=usual.batch, frames=usual.frames)
+        if budget_hours is not None:
             tell(f"timing {network}")
-            seconds = _seconds_a_step(
-                configure(Run(network, "vocals"), data, split, 1), cache, device
-            )
-            steps[network] = int(_SHARE_OF_STEPS * 3600 * budget_hours / len(RUNS) / seconds)
-            if steps[network] < 1:
+            run = Run(network, "vocals")
+            seconds = _SHARE_OF_STEPS * 3600 * budget_hours / len(RUNS)
+
+            def time_step(effort: Effort, run: Run = run) -> float:
+                return _seconds_a_step(configure(run, data, split, effort), cache, device)
+
+            effort = _fit(effort, seconds, time_step)
+            if effort.steps < 1:
                 raise DataError(
                     f"{budget_hours:g} hours are too short to train {len(RUNS)} networks; "
-                    f"a single step of {network} takes {seconds:.1f} s"
+                    f"allow at least {budget_hours * _ENOUGH_STEPS:g}"
                 )
+        efforts[network] = effort
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(steps, indent=2) + "\n")
-    return steps
+        temporary.write_bytes(_EFFORTS.dump_json(efforts, indent=2) + b"\n")
+    return efforts
+
+
+def _fit(effort: Effort, seconds: float, time_step: Callable[[Effort], float]) -> Effort:
+    """Steps for so many seconds, of smaller mini-batches where they would be few."""
+    while True:
+        steps = int(seconds / time_step(effort))
+        smaller = effort.smaller
+        if steps >= _ENOUGH_STEPS or smaller is None:
+            return effort.model_copy(update={"steps": steps})
+        effort = smaller
 
 
 def _seconds_a_step(config: TrainingConfig, cache: Path, device: str) -> float:
@@ -119,7 +167,7 @@ def _seconds_a_step(config: TrainingConfig, cache: Path, device: str) -> float:
     def note(report: Report) -> None:
         times.append(time.monotonic())
 
-    timed = config.model_copy(update={"hold_out_every": 0})
+    timed = config.model_copy(update={"hold_out_every": 0, "steps": _TIMED_STEPS})
     with tempfile.TemporaryDirectory() as folder:
         train(timed, Path(folder), cache=cache, device=device, progress=note)
     return (times[-1] - times[1]) / (len(times) - 2)

@@ -12,7 +12,8 @@ from stemblend.evaluation.protocols import DSD100
 from stemblend.evaluation.run import Evaluation, evaluate
 from stemblend.models import load
 from stemblend.reproduction.claims import PLAIN_RAW, RAW
-from stemblend.reproduction.plan import RUNS, configure, plan_steps
+from stemblend.reproduction.others import OTHERS, Setting
+from stemblend.reproduction.plan import RUNS, configure, plan_efforts
 from stemblend.reproduction.report import write_report
 from stemblend.reproduction.sweep import BASELINE, sweep
 from stemblend.reproduction.systems import write_models
@@ -61,7 +62,7 @@ def reproduce(
     test = _split(dataset.splits, _TEST, data)
     output.mkdir(parents=True, exist_ok=True)
     cache = cache or output / "cache"
-    steps = plan_steps(
+    efforts = plan_efforts(
         data,
         development,
         output,
@@ -81,13 +82,16 @@ def reproduce(
             tell(f"training {name}", state.step, state.steps)
 
         train(
-            configure(run, data, development, steps[run.network]),
+            configure(run, data, development, efforts[run.network]),
             folder,
             cache=cache,
             device=device,
             progress=report,
         )
     models = write_models(weights, output / "models")
+    setting = Setting(dataset.tracks(development), output, device, lambda text: tell(text, 0, None))
+    for train_others in OTHERS:
+        models |= train_others(setting)
 
     def score(name: str, split: str, systems: dict[str, str | Path]) -> pl.DataFrame:
         found = evaluate(
@@ -120,7 +124,12 @@ def reproduce(
     facts = [
         f"Data: {dataset.name}, {len(dataset.tracks(development))} songs to develop on and "
         f"{len(dataset.tracks(test))} to test on.",
-        "Mini-batches: " + ", ".join(f"{name} {count}" for name, count in steps.items()) + ".",
+        "Mini-batches: "
+        + ", ".join(
+            f"{name} {effort.steps} of {effort.batch} x {effort.frames} frames"
+            for name, effort in efforts.items()
+        )
+        + ".",
     ]
     return write_report(output, rows, DSD100, facts, np.random.default_rng(seed))
 

@@ -86,9 +86,10 @@ def separate(
         stems: which stems to make; None makes all sources. `accompaniment` is the song minus
             its vocals. Fewer stems take less time.
         progress: called with the seconds done and the song's length in seconds.
-        filter: "mwf" (multichannel Wiener filter), "swf" (single-channel) or "none" (raw
-            estimates, which need not sum to the song); None takes the model's own, which is
-            "mwf" for networks and their blends.
+        filter: "mwf" (multichannel Wiener filter), "swf" (single-channel), "sum" (raw estimates
+            and an equal share of what they leave of the song) or "none" (raw estimates, which
+            need not sum to the song); None takes the model's own, which is "mwf" for networks
+            and their blends unless their model file names another.
 
     Returns:
         The stems at the song's own rate, channel count and length.
@@ -149,7 +150,7 @@ def separate_file(
         folder: gets `<stem>.<format>`, all of them or, after an error, none.
         separator: see `load`.
         stems: which stems to make, see `separate`.
-        filter: "mwf", "swf", "none" or None for the separator's own, see `separate`.
+        filter: "mwf", "swf", "sum", "none" or None for the separator's own, see `separate`.
         format: "wav", "flac", "ogg" or "mp3".
         bit_depth: see `Stems.save`.
         bitrate: see `Stems.save`.

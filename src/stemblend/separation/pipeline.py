@@ -15,8 +15,8 @@ from stemblend.separators.base import Separator
 from stemblend.spectral import STFT
 
 Processor: TypeAlias = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
-FILTERS = ("mwf", "swf", "none")
-"""Multichannel Wiener filter, single-channel one, or raw estimates."""
+FILTERS = ("mwf", "swf", "sum", "none")
+"""Multichannel Wiener filter, single-channel one, sum to the mixture, or raw estimates."""
 
 _ACCOMPANIMENT = "accompaniment"
 
@@ -73,11 +73,18 @@ def filtered_estimates(
         mixture: `(channels, samples)` at the separator's rate.
         sources: the sources wanted.
         kind: "mwf" (eq. 3 and 4 of Uhlich et al. 2017, the spatial covariance taken over the
-            whole of `mixture`), "swf" (ratio mask), or "none" for raw estimates.
+            whole of `mixture`), "swf" (ratio mask), "sum" (what the sources leave of the mixture
+            is shared equally among them: the mixture consistency of Wisdom et al., ICASSP 2019),
+            or "none" for raw estimates.
 
     Returns:
         `(sources, channels, samples)`.
     """
+    if kind == "sum":
+        # what is left is known only if all sources are
+        stems = separator.estimate(mixture)
+        stems += (mixture - stems.sum(0)) / np.float32(len(stems))
+        return stems[[separator.sources.index(source) for source in sources]]
     stems = separator.estimate(mixture, sources)
     if kind == "none":
         return stems
@@ -114,7 +121,7 @@ def separate_stream(
         channels: of the mixture.
         separator: gives the raw estimates.
         stems: names of the stems wanted, see `check_request`.
-        filter: "mwf", "swf" or "none".
+        filter: one of `FILTERS`.
 
     Yields:
         The stems in pieces, in the order of `check_request`; joined they are exactly as long as

@@ -1,9 +1,9 @@
 """Separators: everything that turns a mixture into raw estimates of its sources."""
 
+from stemblend.separators.bandsplit import BandSplit, BandSplitConfig
 from stemblend.separators.base import SAMPLE_RATE, SOURCES, BlockSupport, Separator
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
 from stemblend.separators.fnn import FNN, FNNConfig
-from stemblend.separators.joint import Joint, JointConfig
 from stemblend.separators.network import NetworkSeparator
 
 __all__ = [
@@ -12,10 +12,10 @@ __all__ = [
     "SAMPLE_RATE",
     "SOURCES",
     "BLSTMConfig",
+    "BandSplit",
+    "BandSplitConfig",
     "BlockSupport",
     "FNNConfig",
-    "Joint",
-    "JointConfig",
     "NetworkSeparator",
     "Separator",
 ]

@@ -10,9 +10,9 @@ from torch import Tensor
 from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
 from stemblend.separators import windows
+from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.base import SOURCES, BlockSupport
 from stemblend.separators.fnn import FNN
-from stemblend.separators.joint import Joint
 from stemblend.separators.weights import Network
 
 
@@ -67,7 +67,7 @@ class NetworkSeparator:
 
     @property
     def block_support(self) -> BlockSupport:
-        """FNNs need their context frames, BLSTMs the windows in which they work."""
+        """FNNs need their context frames, recurrent ones the windows in which they work."""
         hop = self._stft.hop
         # the frames at the ends of a block are half empty
         edge = -(-self._stft.n_fft // hop)
@@ -90,8 +90,8 @@ class NetworkSeparator:
     ) -> Float32[np.ndarray, "sources channels samples"]:
         """Estimate raw stems, see `Separator.estimate`.
 
-        An FNN hears every channel by itself. A BLSTM hears the channels in pairs; a channel
-        without a partner is its own partner.
+        FNNs and band-split networks hear every channel by itself. A BLSTM hears the channels in
+        pairs; a channel without a partner is its own partner.
         """
         wanted = self.sources if sources is None else tuple(sources)
         samples = mixture.shape[-1]
@@ -104,7 +104,7 @@ class NetworkSeparator:
             for index, source in enumerate(wanted):
                 if self._networks[source] is not network:
                     continue
-                estimate = estimates[SOURCES.index(source) if isinstance(network, Joint) else 0]
+                estimate = estimates[SOURCES.index(source) if isinstance(network, BandSplit) else 0]
                 # in place, for songs are long: the estimate becomes the gain on the mixture,
                 # applied to real and imaginary parts, for torch would make a complex copy of it
                 gain = estimate.div_(magnitude)[..., None]
@@ -122,13 +122,13 @@ def _apply(network: Network, magnitude: Tensor) -> Tensor:
     """
     if isinstance(network, FNN):
         return network(magnitude[None])
+    if isinstance(network, BandSplit):
+        return windows.in_windows(network, magnitude)
     channels = magnitude.shape[0]
     pairs = [magnitude[c : c + 2] for c in range(0, channels, 2)]
     estimates = []
     for pair in pairs:
         estimate = windows.in_windows(network, pair.expand(2, -1, -1))
-        estimate = estimate if isinstance(network, Joint) else estimate[None]
         # a channel without a partner was its own partner
-        alone = pair.shape[0] == 1
-        estimates.append(estimate.mean(1, keepdim=True) if alone else estimate)
-    return torch.cat(estimates, 1)
+        estimates.append(estimate.mean(0, keepdim=True) if len(pair) == 1 else estimate)
+    return torch.cat(estimates)[None]

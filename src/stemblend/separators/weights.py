@@ -1,6 +1,7 @@
 """Weight files: a network in a safetensors file, its matrices in 8 bits a number if wanted."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -10,21 +11,22 @@ from torch import Tensor
 
 from stemblend.errors import ModelError
 from stemblend.files import write_safetensors
+from stemblend.separators.bandsplit import BandSplit, BandSplitConfig
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
 from stemblend.separators.fnn import FNN, FNNConfig
-from stemblend.separators.joint import Joint, JointConfig
 
-Network = FNN | BLSTM | Joint
+NetworkConfig = FNNConfig | BLSTMConfig | BandSplitConfig
+Network = FNN | BLSTM | BandSplit
 
 _SCALE = ".scale"
-_CONFIG = TypeAdapter[FNNConfig | BLSTMConfig | JointConfig](FNNConfig | BLSTMConfig | JointConfig)
+_CONFIG = TypeAdapter[NetworkConfig](NetworkConfig)
 
 
-def make_network(config: FNNConfig | BLSTMConfig | JointConfig) -> Network:
+def make_network(config: NetworkConfig) -> Network:
     """A network of the given structure, its weights random."""
     if isinstance(config, FNNConfig):
         return FNN(config)
-    return BLSTM(config) if isinstance(config, BLSTMConfig) else Joint(config)
+    return BLSTM(config) if isinstance(config, BLSTMConfig) else BandSplit(config)
 
 
 def quantise(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,20 +52,35 @@ def save_network(network: Network, path: Path, metadata: dict[str, str], *, bits
         bits: 32 stores everything in float32, 8 stores matrices in int8 with a scale a row.
     """
     network = network.folded() if isinstance(network, FNN) else network
+    described = {"network": network.config.model_dump_json(), **metadata}
+    write_tensors(path, network.state_dict(), described, bits=bits)
+
+
+def write_tensors(
+    path: Path, values: Mapping[str, Tensor], metadata: dict[str, str], *, bits: int = 32
+) -> None:
+    """Write a network's state, atomically.
+
+    Args:
+        path: a safetensors file.
+        values: tensors by name.
+        metadata: strings to store beside them.
+        bits: 32 stores all as it is, 8 stores matrices in int8 with a scale a row.
+    """
     tensors: dict[str, Tensor] = {}
-    for name, value in network.state_dict().items():
+    for name, value in values.items():
         if bits == 8 and value.ndim == 2:
             tensors[name], tensors[name + _SCALE] = quantise(value)
         else:
             tensors[name] = value
-    write_safetensors(path, tensors, {"network": network.config.model_dump_json(), **metadata})
+    write_safetensors(path, tensors, metadata)
 
 
-def load_network(path: Path) -> Network:
-    """Read a network that `save_network` or a training run wrote.
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `write_tensors` wrote: tensors, matrices in float32 again, and strings by name.
 
     Raises:
-        ModelError: if the file is missing, damaged, or holds something else.
+        ModelError: if the file is missing or damaged.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -75,16 +92,25 @@ def load_network(path: Path) -> Network:
         raise ModelError(
             f"the weight file {path} is damaged ({error}); install it again"
         ) from error
+    values = {
+        name: value.float() * tensors[name + _SCALE] if name + _SCALE in tensors else value
+        for name, value in tensors.items()
+        if not name.endswith(_SCALE)
+    }
+    return values, metadata
+
+
+def load_network(path: Path) -> Network:
+    """Read a network that `save_network` or a training run wrote.
+
+    Raises:
+        ModelError: if the file is missing, damaged, or holds something else.
+    """
+    tensors, metadata = read_tensors(path)
     try:
         config = _CONFIG.validate_python(json.loads(metadata["network"]))
         network = make_network(config)
-        network.load_state_dict(
-            {
-                name: value.float() * tensors[name + _SCALE] if name + _SCALE in tensors else value
-                for name, value in tensors.items()
-                if not name.endswith(_SCALE)
-            }
-        )
+        network.load_state_dict(tensors)
     except (KeyError, ValidationError, json.JSONDecodeError, RuntimeError) as error:
         raise ModelError(
             f"the weight file {path} does not hold a network of this version; install it again"

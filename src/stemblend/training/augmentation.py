@@ -3,10 +3,15 @@
 Parameters are drawn apart from applying them, so that a draw can be looked at and repeated.
 """
 
+import io
+from typing import Literal
+
 import numpy as np
+import soundfile
 import soxr
 import torch
 from jaxtyping import Float, Float32
+from scipy.signal import oaconvolve
 from torch import Tensor
 
 Waveform = Float32[np.ndarray, "channels samples"]
@@ -103,3 +108,89 @@ def draw_cutoff(rng: np.random.Generator, share: float) -> float:
 def draw_mono(rng: np.random.Generator, share: float) -> bool:
     """Whether a mixture is made mono; true for `share` of the draws."""
     return bool(share) and bool(rng.random() < share)
+
+
+def draw_width(rng: np.random.Generator, most: float) -> float:
+    """A factor for the difference of left and right, from U[0, most]; 1 without a draw if 0."""
+    return float(rng.uniform(0, most)) if most else 1.0
+
+
+def widen(
+    waveform: Float32[np.ndarray, "2 samples"], width: float
+) -> Float32[np.ndarray, "2 samples"]:
+    """Scale the difference of left and right: 0 makes mono, 1 leaves all as it is."""
+    if width == 1:
+        return waveform
+    middle = waveform.mean(0)
+    return middle + np.float32(width) * (waveform - middle)
+
+
+_SHORTEST, _LONGEST = 0.15, 0.8
+"""Reverberation times in seconds, from a booth to a hall."""
+
+_DRIEST, _WETTEST = -18.0, -4.0
+"""Energy of the reverberation against the direct sound in dB."""
+
+
+def draw_room(
+    rng: np.random.Generator, share: float, sample_rate: int
+) -> Float32[np.ndarray, "2 taps"] | None:
+    """An impulse response: the direct sound and a decaying noise that differs left and right.
+
+    Polack's model of late reverberation; its bandwidth and times are drawn at random.
+
+    Returns:
+        Response whose first tap is 1, or None but for `share` of the draws.
+    """
+    if not share or rng.random() >= share:
+        return None
+    time = np.exp(rng.uniform(np.log(_SHORTEST), np.log(_LONGEST)))
+    wet = 10 ** (rng.uniform(_DRIEST, _WETTEST) / 20)
+    before = int(rng.uniform(0.002, 0.02) * sample_rate)
+    seconds = np.arange(int(time * sample_rate)) / sample_rate
+    # 60 dB down after the reverberation time
+    noise = rng.standard_normal((2, len(seconds))) * 10 ** (-3 * seconds / time)
+    # air and walls take the high frequencies: a one-pole low pass, as a sum over the past
+    pole = rng.uniform(0.3, 0.9)
+    noise = oaconvolve(noise, pole ** np.arange(64)[None], axes=1)[:, : len(seconds)]
+    noise *= wet / np.sqrt(np.square(noise).sum(1, keepdims=True))
+    direct = np.zeros((2, before))
+    direct[:, 0] = 1
+    return np.concatenate([direct, noise], 1).astype(np.float32)
+
+
+def reverberate(
+    waveform: Float32[np.ndarray, "2 samples"], response: Float32[np.ndarray, "2 taps"] | None
+) -> Float32[np.ndarray, "2 samples"]:
+    """The sound in a room, as long as before; as it is without a response."""
+    if response is None:
+        return waveform
+    wet = oaconvolve(waveform, response, axes=1)[:, : waveform.shape[1]]
+    return wet.astype(np.float32)
+
+
+Codec = tuple[Literal["OGG", "MP3"], float]
+"""File format, and compression from 0 (best quality) to 1 (smallest file)."""
+
+
+def draw_codec(rng: np.random.Generator, share: float) -> Codec | None:
+    """A lossy format at a middling to low quality; None but for `share` of the draws."""
+    if not share or rng.random() >= share:
+        return None
+    return ("OGG" if rng.random() < 0.5 else "MP3"), float(rng.uniform(0.5, 0.95))
+
+
+def through_codec(
+    waveform: Float32[np.ndarray, "2 samples"], codec: Codec | None, sample_rate: int
+) -> Float32[np.ndarray, "2 samples"]:
+    """What is left of a waveform after encoding and decoding; as it is without a codec."""
+    if codec is None:
+        return waveform
+    file_format, compression = codec
+    file = io.BytesIO()
+    soundfile.write(
+        file, waveform.T, sample_rate, format=file_format, compression_level=compression
+    )
+    file.seek(0)
+    decoded, _ = soundfile.read(file, dtype="float32", always_2d=True)
+    return np.ascontiguousarray(decoded.T[:, : waveform.shape[1]])

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stemblend.errors import DataError
+from stemblend.separators.bandsplit import BandSplitConfig
 from stemblend.separators.base import SOURCES
 from stemblend.separators.blstm import BLSTMConfig
 from stemblend.separators.fnn import FNNConfig
-from stemblend.separators.joint import JointConfig
+from stemblend.training.layerwise_config import LayerwiseConfig
 
-NetworkConfig = Annotated[FNNConfig | BLSTMConfig | JointConfig, Field(discriminator="kind")]
+NetworkConfig = Annotated[FNNConfig | BLSTMConfig | BandSplitConfig, Field(discriminator="kind")]
 
 ALL_SOURCES = "all"
 """What a joint network estimates."""
@@ -65,6 +66,11 @@ class AugmentationConfig(_Frozen):
         mono: share of mixtures that are made mono; only with `mix`.
         narrow: share of mixtures that lose what lies above some frequency, as in old or lossy
             recordings; only with `mix`.
+        width: scale the difference of left and right of every instrument by up to this factor; 0
+            leaves it as it is; only with `mix`.
+        room: share of instruments that are put into a random room; only with `mix`.
+        codec: share of mixtures that go through an mp3 or ogg encoder; what that changes belongs
+            to no source; only with `mix`.
     """
 
     swap: bool = True
@@ -81,6 +87,9 @@ class AugmentationConfig(_Frozen):
     equaliser_db: float = Field(default=0.0, ge=0, le=20)
     mono: float = Field(default=0.0, ge=0, le=1)
     narrow: float = Field(default=0.0, ge=0, le=1)
+    width: float = Field(default=0.0, ge=0, le=4)
+    room: float = Field(default=0.0, ge=0, le=1)
+    codec: float = Field(default=0.0, ge=0, le=1)
 
 
 class TrainingConfig(_Frozen):
@@ -108,6 +117,8 @@ class TrainingConfig(_Frozen):
         hold_out_every: where no collection names validation songs, each this many-th song of
             every collection is one; 0 for none.
         checkpoint_minutes: minutes between checkpoints.
+        layerwise: how to grow an FNN layer by layer with L-BFGS, see
+            `stemblend.training.layerwise`; None trains all layers together with Adam.
     """
 
     source: str
@@ -128,6 +139,7 @@ class TrainingConfig(_Frozen):
     patience: int = Field(default=10, ge=1)
     hold_out_every: int = Field(default=0, ge=0)
     checkpoint_minutes: float = Field(default=5.0, ge=0)
+    layerwise: LayerwiseConfig | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -157,9 +169,14 @@ def _checked(values: dict[str, object], origin: str) -> TrainingConfig:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{origin}: {place}: {first['msg']}; correct that entry") from error
-    possible = (ALL_SOURCES,) if config.network.kind == "joint" else SOURCES
+    possible = (ALL_SOURCES,) if config.network.kind == "bandsplit" else SOURCES
     if config.source not in possible:
         raise DataError(f"{origin}: no source {config.source!r}; use one of {', '.join(possible)}")
+    if config.layerwise is not None and config.network.kind != "fnn":
+        raise DataError(
+            f"{origin}: a {config.network.kind} network cannot be grown layer by layer; "
+            "use an fnn, or leave out [layerwise]"
+        )
     return config
 
 
@@ -174,8 +191,9 @@ def shipped_config(
     """A configuration that ships with the package, on folders of songs.
 
     Args:
-        name: the paper's "fnn-1", "fnn-2", "blstm-1", "blstm-2", "blstm-3", the last three also
-            as "blstm-1-plain" and so on, without augmentation; or "joint".
+        name: the paper's "fnn-1", "fnn-2", "blstm-1", "blstm-2", "blstm-3"; the first two also
+            as "fnn-1-layerwise" and so on, grown layer by layer with L-BFGS, the last three as
+            "blstm-1-plain" and so on, without augmentation; or "bandsplit".
         folders: folders of songs, see `stemblend.datasets.folder`.
         validation: names of the songs kept for validation, by shell patterns; without any,
             every tenth song is.

@@ -1,7 +1,7 @@
 """Mixtures made on the fly from the stems of many songs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,17 +9,23 @@ from jaxtyping import Float32
 from stemblend.errors import DataError
 from stemblend.separators.base import SOURCES
 from stemblend.training.augmentation import (
+    draw_codec,
     draw_cutoff,
     draw_gain,
     draw_mono,
     draw_pan,
+    draw_room,
     draw_speed,
     draw_swap,
+    draw_width,
     pan_mono,
+    reverberate,
     scale,
     swap_channels,
+    through_codec,
     varispeed,
     varispeed_samples,
+    widen,
 )
 from stemblend.training.config import AugmentationConfig
 from stemblend.training.recordings import Recording
@@ -60,6 +66,13 @@ class Batch:
     def mixture(self) -> Float32[np.ndarray, "batch channels samples"]:
         """The sum of all."""
         return self.targets.sum(1) + self.rest
+
+    def left(self) -> "Batch":
+        """The left channel alone: enough for networks that hear one channel at a time.
+
+        Random swapping of the channels makes it as good as the right one.
+        """
+        return replace(self, targets=self.targets[:, :, :1], rest=self.rest[:, :1])
 
 
 @dataclass
@@ -176,6 +189,11 @@ class ExcerptSource:
         if draw_mono(rng, options.mono):
             targets[:] = targets.mean(1, keepdims=True)
             rest[:] = rest.mean(0)
+        codec = draw_codec(rng, options.codec)
+        if codec is not None:
+            mixture = targets.sum(0) + rest
+            # what the codec does to the mixture belongs to no source
+            rest += through_codec(mixture, codec, self.sample_rate) - mixture
         return targets, rest, bandwidths, draw_cutoff(rng, options.narrow)
 
     def _recording(
@@ -202,6 +220,8 @@ class ExcerptSource:
         if len(wave) == 1 and options.pan and not recording.sources & _CENTRED:
             wave = pan_mono(wave, draw_pan(rng))
         wave = np.broadcast_to(wave, (2, self.samples))
+        wave = widen(wave, draw_width(rng, options.width))
+        wave = reverberate(wave, draw_room(rng, options.room, self.sample_rate))
         wave = swap_channels(wave, draw_swap(rng)) if options.swap else wave
         return recording.sources, recording.bandwidth * speed, wave
 

@@ -1,39 +1,41 @@
 """Training an FNN layer by layer with L-BFGS (Uhlich et al., ICASSP 2015, section 2.3).
 
 For k = 1 … K a layer is added with least-squares weights, and L-BFGS improves all layers 1 … k on
-all samples. Adding a layer never raises the error: least squares can copy what is there, and
-a ReLU only brings an estimate nearer to a target that is not negative.
+all samples. Neither ever raises the error: least squares can copy what is there, a ReLU only brings
+an estimate nearer to a target that is not negative, and what rounding spoils is taken back.
 """
 
 import json
-import math
+import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from stemblend.errors import DataError
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import save_network
+from stemblend.training.config import TrainingConfig
 from stemblend.training.excerpts import Batch
 from stemblend.training.growth import Checkpoint, Growth, trained_weights
 from stemblend.training.layerwise_config import LayerwiseConfig
 from stemblend.training.lbfgs import Objective, is_fresh, make_lbfgs, relu_layers
 from stemblend.training.least_squares import fit_layer
-from stemblend.training.objective import spectral_sdr
 from stemblend.training.runlog import RunLog
-from stemblend.training.samples import Samples, open_samples
+from stemblend.training.samples import Samples, open_samples, pca_print
 from stemblend.training.trainer import (
     WEIGHTS,
     Report,
     build_network,
     load_data,
-    validation_batches,
 )
+from stemblend.training.validation import validate, validation_batches
+
+_DECISIVE = {"samples", "layer_iterations", "history", "chunk", "start"}
 
 
 def initialise(
@@ -51,30 +53,15 @@ def initialise(
         if config.pca is not None:
             prior = network.pca_basis[:, centre].T.cpu()
 
-    def outputs() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        start = 0
-        for inputs, targets, _ in samples.chunks(chunk, device):
-            known = samples.known[start : start + len(inputs)].to(device)
-            yield relu_layers(network.layers[:number], inputs), targets, known
-            start += len(inputs)
-
+    below = network.layers[:number]
+    outputs = (
+        (relu_layers(below, inputs), targets, known)
+        for inputs, targets, known in samples.chunks(chunk, device)
+    )
     with torch.no_grad():
-        weight, bias = fit_layer(outputs(), prior, device)
+        weight, bias = fit_layer(outputs, prior, device)
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
-
-
-def validation_score(network: FNN, held: Sequence[Batch], device: torch.device) -> float:
-    """Mean over songs of the raw estimate's SDR in dB, the trainer's score."""
-    stft, scores = network.config.stft, []
-    with torch.inference_mode():
-        frozen = network.folded()
-        for batch in held:
-            mixture = stft.forward(torch.from_numpy(batch.mixture).to(device))
-            target = stft.forward(torch.from_numpy(batch.targets).to(device))
-            signal, error = (e.item() for e in spectral_sdr(frozen, mixture, target))
-            scores.append(10 * math.log10(max(signal, 1e-9) / max(error, 1e-9)))
-    return float(np.mean(scores))
 
 
 def truncated(network: FNN, layers: int) -> FNN:
@@ -86,7 +73,7 @@ def truncated(network: FNN, layers: int) -> FNN:
 
 
 def train_layerwise(
-    config: LayerwiseConfig,
+    config: TrainingConfig,
     folder: Path,
     *,
     cache: Path | None = None,
@@ -98,8 +85,9 @@ def train_layerwise(
     """Grow an FNN for one source, or go on where an earlier call stopped.
 
     Args:
-        config: all that decides about the run. With more `final_iterations` than before, a run
-            that was finished goes on.
+        config: all that decides about the run, with an FNN and `layerwise`; Adam's settings are
+            not used, and `validate_every` counts iterations. With more `final_iterations` than
+            before, a run that was finished goes on.
         folder: holds `checkpoint.safetensors`, `log.jsonl`, TensorBoard events and, in the end,
             `weights.safetensors`; a checkpoint found here is resumed, on the CPU bit for bit.
         cache: folder for decoded stems, PCAs and samples, which runs may share;
@@ -115,47 +103,62 @@ def train_layerwise(
         (of the last one without validation songs), with the configuration in the metadata.
 
     Raises:
-        DataError, AudioError: if the data or the checkpoint cannot be used.
+        DataError, AudioError: if the configuration, the data or the checkpoint cannot be used.
     """
-    training, depth, where = config.training, config.network.layers, torch.device(device)
+    settings = config.layerwise
+    if settings is None or config.network.kind != "fnn":
+        raise DataError("only an fnn with a [layerwise] table can be grown layer by layer")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DataError("layer-wise training runs in one process; start it without torchrun")
+    where = torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
     cache = cache or folder / "cache"
-    songs, validation = load_data(training, cache, decoding)
-    held = validation_batches(training, [song for part in validation for song in part])
-    network = cast(FNN, build_network(training))
-    samples = open_samples(config, network, songs, cache, drawing).on(where)
+    songs, validation = load_data(config, cache, decoding)
+    held = validation_batches(config, [song for part in validation for song in part])
+    network = cast(FNN, build_network(config))
+    samples = open_samples(config, network, songs, settings.samples, cache, drawing).on(where)
     network.to(where)
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors", config.decisive)
+    checkpoint = Checkpoint(folder / "checkpoint.safetensors", decisive(config, network))
     state = checkpoint.load(network)
     log = RunLog(folder, state.step)
-    run = _Run(config, network, held, where, state, checkpoint, log, progress)
-    for count in range(max(state.layers, 1), depth + 1):
+    run = _Run(config, settings, network, held, where, state, checkpoint, log, progress)
+    objective: Objective | None = None
+    for count in range(max(state.layers, 1), config.network.layers + 1):
         layers = [cast(nn.Linear, layer) for layer in network.layers[:count]]
         parameters = [p for layer in layers for p in layer.parameters()]
-        bfloat16 = training.precision == "bfloat16"
-        objective = Objective(layers, samples, config.chunk, where, bfloat16=bfloat16)
-        optimiser = make_lbfgs(parameters, config.history)
+        bfloat16 = config.precision == "bfloat16"
+        shallower = objective
+        objective = Objective(layers, samples, settings.chunk, where, bfloat16=bfloat16)
+        optimiser = make_lbfgs(parameters, settings.history)
         if state.layers == count:
             checkpoint.restore(optimiser)
         else:
-            if config.start == "least-squares":
-                initialise(network, count - 1, samples, config.chunk, where)
+            if settings.start == "least-squares":
+                initialise(network, count - 1, samples, settings.chunk, where)
+                if shallower is not None and not objective().item() <= shallower().item():
+                    # by rounding alone; a copy of the layer below is as good as that
+                    nn.init.eye_(layers[-1].weight)
+                    nn.init.zeros_(layers[-1].bias)
             state.layers, state.iteration = count, 0
             run.record(objective, optimiser)
-        while state.iteration < config.iterations(count):
-            before = objective().item()
+        iterations = settings.iterations(count, config.network.layers)
+        while state.iteration < iterations:
+            before, kept = objective().item(), [p.detach().clone() for p in parameters]
             optimiser.step(objective)
             state.iteration += 1
-            if objective().item() >= before:
+            if not objective().item() < before:
                 # the line search found nothing better: forget the curvature, or give in
+                with torch.no_grad():
+                    for parameter, value in zip(parameters, kept, strict=True):
+                        parameter.copy_(value)
                 if is_fresh(optimiser):
-                    state.iteration = config.iterations(count)
-                optimiser = make_lbfgs(parameters, config.history)
+                    state.iteration = iterations
+                optimiser = make_lbfgs(parameters, settings.history)
             run.record(objective, optimiser)
     log.close()
     network.load_state_dict(state.best or trained_weights(network), strict=False)
     metadata = {
-        "source": training.source,
+        "source": config.source,
         "training": config.model_dump_json(),
         "steps": str(state.step),
         "validation_sdr": json.dumps(state.best_score),
@@ -164,11 +167,25 @@ def train_layerwise(
     return folder / WEIGHTS
 
 
+def decisive(config: TrainingConfig, network: FNN) -> str:
+    """All that must not change when a run is resumed, the PCA among it."""
+    names = {"source", "network", "data", "augmentation", "target", "seed", "hold_out_every"}
+    return json.dumps(
+        [
+            # a default that a later version adds is none that decided about an earlier run
+            config.model_dump_json(include=names | {"precision"}, exclude_defaults=True),
+            config.model_dump_json(include={"layerwise": _DECISIVE}),
+            pca_print(network),
+        ]
+    )
+
+
 @dataclass
 class _Run:
     """Keeps the books of a run: validation, log, checkpoints, reports."""
 
-    config: LayerwiseConfig
+    config: TrainingConfig
+    settings: LayerwiseConfig
     network: FNN
     held: Sequence[Batch]
     device: torch.device
@@ -185,7 +202,7 @@ class _Run:
 
     def record(self, objective: Objective, optimiser: torch.optim.LBFGS) -> None:
         """Account for one added layer or one iteration."""
-        state, config = self.state, self.config
+        state, depth = self.state, self.network.config.layers
         state.step += 1
         entry: dict[str, Any] = {
             "step": state.step,
@@ -196,22 +213,22 @@ class _Run:
             "cpu_seconds": round(time.process_time() - self._clock, 3),
         }
         self._evaluations[objective] = objective.evaluations
-        last = state.iteration >= config.iterations(state.layers)
-        if self.held and (last or state.iteration % config.training.validate_every == 0):
+        last = state.iteration >= self.settings.iterations(state.layers, depth)
+        if self.held and (last or state.iteration % self.config.validate_every == 0):
             shallow = truncated(self.network, state.layers)
-            score = entry["score"] = validation_score(shallow, self.held, self.device)
-            whole = state.layers == config.network.layers
-            if whole and (state.best_score is None or score > state.best_score):
+            found = validate(shallow, self.config.targets, self.held, self.device)
+            score = entry["score"] = found[self.config.source]
+            if state.layers == depth and (state.best_score is None or score > state.best_score):
                 state.best_score, state.best = score, trained_weights(self.network)
             self._score = score
         self.log.write(entry)
         minutes = (time.monotonic() - self._saved) / 60
-        if last or minutes >= config.training.checkpoint_minutes:
+        if last or minutes >= self.config.checkpoint_minutes:
             self.checkpoint.save(self.network, optimiser, state)
             self._saved = time.monotonic()
         if self.progress is not None:
             waited = sum(objective.waited for objective in self._evaluations)
             share = waited / (time.monotonic() - self._began)
-            error, best = entry["error"], state.best_score
-            self.progress(Report(state.step, config.steps, error, self._score, best, share))
+            error, best, steps = entry["error"], state.best_score, self.settings.steps(depth)
+            self.progress(Report(state.step, steps, error, self._score, best, share))
         self._clock = time.process_time()

@@ -71,13 +71,12 @@ class Objective:
         for parameter in self._parameters:
             parameter.grad = None
         asked = time.monotonic()
-        for inputs, targets, mask in self._samples.chunks(self._chunk, self._device):
+        bins = torch.arange(self._samples.targets.shape[1], device=self._device)
+        for inputs, targets, known in self._samples.chunks(self._chunk, self._device):
             self.waited += time.monotonic() - asked
             with torch.autocast(self._device.type, torch.bfloat16, self._bfloat16):
                 estimate = relu_layers(self._layers, inputs)
-            error = estimate.float() - targets
-            if mask is not None:
-                error = error * mask
+            error = (estimate.float() - targets) * (bins < known[:, None])
             share = error.square().sum() / self._samples.baseline
             share.backward()
             shares.append(share.detach())

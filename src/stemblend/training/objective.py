@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
-from stemblend.separators.joint import Joint
 
 _INAUDIBLE = 0.01
 """Share of the mixture's power below which an error is not worth a gradient: −20 dB."""
@@ -77,7 +77,7 @@ def fnn_loss(
 
 
 def joint_loss(
-    network: Joint,
+    network: BandSplit,
     mixture: Complex[Tensor, "batch channels bins frames"],
     targets: Complex[Tensor, "batch sources channels bins frames"],
     mask: Float[Tensor, "batch sources bins"],
@@ -106,7 +106,7 @@ def joint_loss(
 
 
 def spectral_sdr(
-    network: FNN | BLSTM | Joint,
+    network: FNN | BLSTM | BandSplit,
     mixture: Complex[Tensor, "batch channels bins frames"],
     targets: Complex[Tensor, "batch targets channels bins frames"],
 ) -> tuple[Float[Tensor, " targets"], Float[Tensor, " targets"]]:
@@ -117,7 +117,7 @@ def spectral_sdr(
     """
     magnitude = mixture.abs()
     estimate = network(magnitude)
-    if not isinstance(network, Joint):
+    if not isinstance(network, BandSplit):
         estimate = estimate[:, None]
     estimate = estimate * torch.exp(1j * mixture.angle())[:, None]
     over = (0, 2, 3, 4)

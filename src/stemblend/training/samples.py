@@ -1,5 +1,6 @@
 """Training samples of the FNNs, drawn once into memory-mapped files (ICASSP 2015, section 2.2)."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -9,27 +10,25 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float16, Int32
+from jaxtyping import Float, Float16, Int32
 from torch import Tensor
 from torch.nn import functional
 
 from stemblend.errors import DataError
 from stemblend.files import replacing
 from stemblend.separators.fnn import FNN, FNNConfig
+from stemblend.training.config import TrainingConfig
 from stemblend.training.excerpts import ExcerptSource
-from stemblend.training.layerwise_config import LayerwiseConfig
 from stemblend.training.objective import band_mask, target_magnitude
 from stemblend.training.pca import fit_pca, pca_file
-from stemblend.training.trainer import Songs, excerpt_samples
+from stemblend.training.validation import Songs, excerpt_samples
 
 _BLOCK = 512
 """Samples that share a generator, and are drawn at once."""
 
 _BLOCKS_BETWEEN_SAVES = 16
 
-Chunk = tuple[
-    Float[Tensor, "chunk width"], Float[Tensor, "chunk bins"], Bool[Tensor, "chunk bins"] | None
-]
+Chunk = tuple[Float[Tensor, "chunk width"], Float[Tensor, "chunk bins"], Int32[Tensor, " chunk"]]
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,14 @@ class Samples:
             device: where the chunks shall lie.
 
         Yields:
-            Inputs and targets in float32, and a mask of the bins in which the target is known,
-            None if it is known in all.
+            Inputs and targets in float32, and `known`.
         """
-        bins = torch.arange(self.targets.shape[1], device=device)
         for start in range(0, len(self.inputs), size):
             part = slice(start, start + size)
             inputs, targets = (
                 half[part].to(device).to(torch.float32) for half in (self.inputs, self.targets)
             )
-            known = self.known[part].to(device)
-            whole = bool((known == len(bins)).all())
-            yield inputs, targets, None if whole else bins < known[:, None]
+            yield inputs, targets, self.known[part].to(device)
 
     def on(self, device: torch.device) -> "Samples":
         """The samples in a GPU's memory if they fill less than half of what is free there."""
@@ -118,12 +113,14 @@ def draw_block(
     stft, reach = config.stft, config.reach
     batch = source.draw(rng, count)
     first = config.stride - 1  # the first frame that lies inside the excerpt
+    kept = band_mask(torch.from_numpy(batch.cutoff), config.sample_rate, stft.bins)[..., None]
     heard = stft.forward(torch.from_numpy(batch.mixture[:, 0]))
-    heard = heard[..., first : first + 2 * reach + 1]
+    heard = heard[..., first : first + 2 * reach + 1] * kept
     middle = slice(reach * config.hop, (reach + config.stride) * config.hop)
-    wanted = stft.forward(torch.from_numpy(batch.targets[:, 0, 0, middle].copy()))[..., first]
+    wanted = stft.forward(torch.from_numpy(batch.targets[:, 0, 0, middle].copy()))
+    wanted = wanted[..., first : first + 1] * kept
     vectors, gamma = network.supervectors(heard.abs())
-    targets = target_magnitude(wanted[..., None], heard[..., reach : reach + 1], kind)
+    targets = target_magnitude(wanted, heard[..., reach : reach + 1], kind)
     targets = targets[..., 0].clamp_min(0) / gamma[:, 0]
     inputs = vectors[:, 0]
     mask = band_mask(torch.from_numpy(batch.bandwidth[:, 0]), config.sample_rate, stft.bins)
@@ -204,10 +201,35 @@ def draw_samples(
     return Samples(inputs, targets, known[:, 0], baseline)
 
 
+def samples_key(
+    config: TrainingConfig, network: FNN, songs: Sequence[tuple[float, Songs]], count: int
+) -> str:
+    """A name for all that decides about samples: settings, recordings and PCA."""
+    settings = config.model_dump_json(
+        include={"source", "augmentation", "target", "seed"}, exclude_defaults=True
+    )
+    structure = network.config.model_dump(exclude={"layers"})
+    # their files are named after what they hold
+    recordings = [
+        (weight, [[recording.path.name for recording in song] for song in collection])
+        for weight, collection in songs
+    ]
+    text = json.dumps([settings, structure, recordings, count, pca_print(network)])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def pca_print(network: FNN) -> str:
+    """A short name of the network's PCA, by its mean; empty without one."""
+    if network.config.pca is None:
+        return ""
+    return hashlib.sha256(network.pca_mean.cpu().numpy().tobytes()).hexdigest()[:16]
+
+
 def open_samples(
-    config: LayerwiseConfig,
+    config: TrainingConfig,
     network: FNN,
     songs: Sequence[tuple[float, Songs]],
+    count: int,
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> Samples:
@@ -217,29 +239,21 @@ def open_samples(
         config: of the run.
         network: its PCA is set.
         songs: weights and songs of the collections.
+        count: how many samples.
         cache: folder for the PCA and the samples, which runs on the same data share.
         progress: called with the samples drawn and their number.
 
     Raises:
         DataError: if the settings are not possible with samples, or the disk has no room.
     """
-    training, rate = config.training, config.network.sample_rate
-    options = training.augmentation
-    if options.equaliser_db or options.speed_semitones:
-        raise DataError("samples are drawn without equaliser and speed; set both to 0")
-    if config.network.pca is not None:
-        mixtures = ExcerptSource(songs, training.targets, options, excerpt_samples(training), rate)
-        rng = np.random.default_rng((training.seed, 1))
-        fit_pca(network, mixtures, rng, pca_file(training, cache))
-    options = options.model_copy(update={"gain": True, "gain_interval": config.amplitudes})
-    source = ExcerptSource(songs, training.targets, options, sample_length(config.network), rate)
-    folder = cache / f"samples-{config.samples_key}"
+    rate, options = network.config.sample_rate, config.augmentation
+    if options.equaliser_db:
+        raise DataError("samples are drawn without an equaliser; set equaliser_db to 0")
+    if network.config.pca is not None:
+        mixtures = ExcerptSource(songs, config.targets, options, excerpt_samples(config), rate)
+        fit_pca(network, mixtures, np.random.default_rng((config.seed, 1)), pca_file(config, cache))
+    source = ExcerptSource(songs, config.targets, options, sample_length(network.config), rate)
+    folder = cache / f"samples-{samples_key(config, network, songs, count)}"
     return draw_samples(
-        network,
-        source,
-        config.samples,
-        training.seed,
-        folder,
-        kind=training.target,
-        progress=progress,
+        network, source, count, config.seed, folder, kind=config.target, progress=progress
     )

@@ -3,8 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,11 +13,10 @@ import torch
 from torch import Tensor
 
 from stemblend.datasets import open_dataset
+from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
-from stemblend.separators.joint import Joint
 from stemblend.separators.weights import Network, make_network, save_network
-from stemblend.spectral import STFT
 from stemblend.training.ahead import Ahead
 from stemblend.training.augmentation import draw_equaliser, equaliser_gain
 from stemblend.training.checkpoint import (
@@ -34,18 +32,22 @@ from stemblend.training.objective import (
     blstm_loss,
     fnn_loss,
     joint_loss,
-    spectral_sdr,
 )
 from stemblend.training.pca import fit_pca, pca_file
-from stemblend.training.recordings import Recording, decode_tracks
+from stemblend.training.recordings import decode_tracks
 from stemblend.training.runlog import RunLog
+from stemblend.training.validation import (
+    Songs,
+    excerpt_samples,
+    transform,
+    validate,
+    validation_batches,
+)
 
 WEIGHTS = "weights.safetensors"
 """Name of the result in the folder of a run."""
 
 _SCALING_BATCHES = 20
-_VALIDATION_EXCERPTS = 12
-"""Excerpts of a validation song, evenly spaced; a short song has fewer."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,6 @@ class Report:
     score: float | None
     best: float | None
     data_share: float
-
-
-Songs = Sequence[Sequence[Recording]]
 
 
 def load_data(
@@ -116,60 +115,6 @@ def build_network(config: TrainingConfig) -> Network:
         return make_network(config.network)
 
 
-def excerpt_samples(config: TrainingConfig) -> int:
-    """Samples of an excerpt, so that it has the configured frames and an FNN's context."""
-    reach = config.network.reach if config.network.kind == "fnn" else 0
-    return (config.frames + 2 * reach - 1) * config.network.hop
-
-
-def validation_batches(config: TrainingConfig, songs: Songs) -> list[Batch]:
-    """One batch a song that has a target: evenly spaced excerpts of the song as it is."""
-    samples = excerpt_samples(config.model_copy(update={"frames": max(config.frames, 250)}))
-    batches = []
-    for song in songs:
-        # a target in a stem of several sources leaves nothing to compare with
-        wanted = [
-            [r for r in song if target in r.sources and r.active] for target in config.targets
-        ]
-        known = [len(found) == 1 and len(found[0].sources) == 1 for found in wanted]
-        if not any(known):
-            continue
-        length = max(recording.waveform.shape[1] for recording in song)
-        count = min(_VALIDATION_EXCERPTS, max(length // samples, 1))
-        starts = np.linspace(0, max(length - samples, 0), count).astype(int)
-        targets = np.zeros((count, len(known), 2, samples), np.float32)
-        rest = np.zeros((count, 2, samples), np.float32)
-        chosen = [
-            found[0] if is_known else None for found, is_known in zip(wanted, known, strict=True)
-        ]
-        for row, start in enumerate(starts):
-            for recording in song:
-                wave = recording.excerpt(int(start), samples)
-                if recording in chosen:
-                    targets[row, chosen.index(recording)] += wave
-                else:
-                    rest[row] += wave
-        bandwidth = [0.0 if recording is None else recording.bandwidth for recording in chosen]
-        bandwidths = np.tile(np.array(bandwidth, np.float32), (count, 1))
-        batches.append(Batch(targets, rest, bandwidths, np.full(count, np.inf, np.float32)))
-    return batches
-
-
-def _transform(
-    batch: Batch, stft: STFT, rate: int, device: torch.device, gains: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Spectrograms of the mixtures and of the targets, each target with its equaliser."""
-    targets = stft.forward(torch.from_numpy(batch.targets).to(device))
-    if gains is not None:
-        targets = targets * gains.view(*targets.shape[:2], 1, -1, 1).to(device)
-    mixture = targets.sum(1) + stft.forward(torch.from_numpy(batch.rest).to(device))
-    if np.isfinite(batch.cutoff).any():
-        kept = band_mask(torch.from_numpy(batch.cutoff).to(device), rate, stft.bins)
-        mixture = mixture * kept[:, None, :, None]
-        targets = targets * kept[:, None, None, :, None]
-    return mixture, targets, torch.from_numpy(batch.bandwidth).to(device)
-
-
 def _learning_rate(config: TrainingConfig, step: int) -> float:
     """Constant, then half a cosine down to a hundredth over the last `decay` of the steps."""
     start = (1 - config.decay) * config.steps
@@ -177,35 +122,16 @@ def _learning_rate(config: TrainingConfig, step: int) -> float:
     return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
 
 
-def _validate(
-    network: Network, targets: Sequence[str], batches: Sequence[Batch], device: torch.device
-) -> dict[str, float]:
-    """For each target the mean over songs of the raw estimate's SDR in dB."""
-    frozen = network.folded() if isinstance(network, FNN) else network
-    frozen.eval()
-    scores: dict[str, list[float]] = {target: [] for target in targets}
-    with torch.inference_mode():
-        for batch in batches:
-            mixture, truth, bandwidth = _transform(
-                batch, network.config.stft, network.config.sample_rate, device
-            )
-            energies = zip(*spectral_sdr(frozen, mixture, truth), bandwidth[0], strict=True)
-            for target, (signal, error, known) in zip(targets, energies, strict=True):
-                if known > 0:
-                    ratio = max(float(signal), 1e-9) / max(float(error), 1e-9)
-                    scores[target].append(10 * math.log10(ratio))
-    network.train()
-    return {target: float(np.mean(found)) for target, found in scores.items() if found}
-
-
-def _standardise(network: BLSTM | Joint, source: ExcerptSource, rng: np.random.Generator) -> None:
+def _standardise(
+    network: BLSTM | BandSplit, source: ExcerptSource, rng: np.random.Generator
+) -> None:
     features, powers = [], []
     stft, rate = network.config.stft, network.config.sample_rate
     for _ in range(_SCALING_BATCHES):
-        mixture, targets, _ = _transform(source.draw(rng, 4), stft, rate, torch.device("cpu"))
+        mixture, targets, _ = transform(source.draw(rng, 4), stft, rate, torch.device("cpu"))
         features.append(network.features(mixture.abs()).flatten(0, 1))
         powers.append(targets[:, 0].abs().square().mean((0, 3)).flatten())
-    if isinstance(network, Joint):
+    if isinstance(network, BandSplit):
         network.standardise(torch.cat(features))
     else:
         network.standardise(torch.cat(features), torch.stack(powers).mean(0).sqrt())
@@ -215,7 +141,7 @@ def _loss(
     config: TrainingConfig, network: Network, mixture: Tensor, targets: Tensor, bandwidth: Tensor
 ) -> Tensor:
     mask = band_mask(bandwidth, config.network.sample_rate, config.network.stft.bins)
-    if isinstance(network, Joint):
+    if isinstance(network, BandSplit):
         return joint_loss(network, mixture, targets, mask)
     if isinstance(network, FNN):
         return fnn_loss(network, mixture, targets[:, 0], mask[:, 0], config.target)
@@ -234,7 +160,7 @@ def train(
     """Train one network, or go on where an earlier call stopped.
 
     Started by `torchrun`, every process computes `config.batch` sequences of a mini-batch, and
-    the result is that of one process with as many times larger a batch; dropout alone differs.
+    the result is that of one process with as many times larger a batch.
 
     Args:
         config: all that decides about the run.
@@ -302,6 +228,8 @@ def _train(
 
     def draw(rng: np.random.Generator) -> tuple[Batch, Tensor | None]:
         batch = source.draw(rng, config.batch, rank=world.rank, size=world.size)
+        if isinstance(network, FNN | BandSplit):
+            batch = batch.left()
         return batch, _equaliser(config, rng, world)
 
     with Ahead(draw, rng) as batches:
@@ -309,11 +237,11 @@ def _train(
             asked = time.monotonic()
             batch, gains = batches.take()
             waited += time.monotonic() - asked
-            mixture, targets, bandwidth = _transform(batch, stft, rate, where, gains)
+            mixture, targets, bandwidth = transform(batch, stft, rate, where, gains)
             for group in optimiser.param_groups:
                 group["lr"] = _learning_rate(config, state.step)
             autocast = torch.autocast(where.type, torch.bfloat16, config.precision == "bfloat16")
-            with autocast, _seeded(config, state.step, world, where):
+            with autocast:
                 loss = _loss(config, network, mixture, targets, bandwidth)
             optimiser.zero_grad()
             loss.backward()
@@ -323,7 +251,7 @@ def _train(
             state.step += 1
             entry = {"step": state.step, "loss": world.mean(loss), "gradient": norm.item()}
             if held and (state.step % config.validate_every == 0 or state.step == config.steps):
-                found = _validate(network, config.targets, held, where) if world.leads else None
+                found = validate(network, config.targets, held, where) if world.leads else None
                 found = world.share(found)
                 score = entry["score"] = float(np.mean([*found.values()]))
                 if len(found) > 1:
@@ -359,15 +287,6 @@ def _prepare(config: TrainingConfig, network: Network, source: ExcerptSource, ca
         _standardise(network, source, rng)
     elif network.config.pca is not None:
         fit_pca(network, source, rng, pca_file(config, cache))
-
-
-@contextmanager
-def _seeded(config: TrainingConfig, step: int, world: World, where: torch.device) -> Iterator[None]:
-    """Let a step's dropout depend on seed, step and process alone, so that a run can resume."""
-    devices = [torch.cuda.current_device()] if where.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed((config.seed * 1_000_003 + step) * world.size + world.rank)
-        yield
 
 
 def _equaliser(config: TrainingConfig, rng: np.random.Generator, world: World) -> Tensor | None:

@@ -1,0 +1,44 @@
+"""Draw what a model makes of songs beside the truth, as spectrograms.
+
+    python scripts/draw_separation.py SONGS OUT --model blend [--start 30] [--seconds 12]
+
+SONGS is a folder of songs with stems; OUT gets one picture a song, the sources as rows, truth and
+estimate as columns.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import stemblend
+from stemblend.datasets.folder import find_tracks
+from stemblend.plots import draw_spectrograms
+from stemblend.separators import SOURCES
+
+
+def main() -> None:
+    """Separate an excerpt of each song and draw it."""
+    parser = argparse.ArgumentParser(description="Draw separations beside the truth.")
+    parser.add_argument("songs", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default="blend")
+    parser.add_argument("--start", type=float, default=30.0, help="in seconds")
+    parser.add_argument("--seconds", type=float, default=12.0)
+    arguments = parser.parse_args()
+    separator = stemblend.load(arguments.model)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for track in find_tracks(arguments.songs):
+        stems, rate = track.read()
+        mixture = np.sum(list(stems.values()), axis=0)
+        estimates = stemblend.separate(mixture, rate, separator)
+        first = int(arguments.start * rate)
+        part = slice(first, first + int(arguments.seconds * rate))
+        rows = {source: (stems[source][:, part], estimates[source][:, part]) for source in SOURCES}
+        path = arguments.out / f"{track.name}.png"
+        draw_spectrograms(rows, ("truth", f"estimate of {arguments.model}"), rate, path)
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
