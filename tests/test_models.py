@@ -54,7 +54,7 @@ def test_every_method_ships_as_a_model(name):
 
 
 def test_shipped_networks_are_filtered():
-    assert {registry()[name].file.filter for name in ("fnn", "blstm", "blend")} == {"mwf"}
+    assert {registry()[name].file.filter for name in ("fnn", "blstm", "blend-2017")} == {"mwf"}
 
 
 def test_a_model_is_used_with_its_own_filter(networks, tmp_path):

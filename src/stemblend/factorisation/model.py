@@ -45,7 +45,7 @@ class NMFConfig(BaseModel):
     atoms: int = Field(default=25, ge=1)
     beta: float = Field(default=1, ge=0)
     sparsity: float = Field(default=5, ge=0)
-    iterations: int = Field(default=25, ge=1)
+    iterations: int = Field(default=10, ge=1)
     power: float = Field(default=1, gt=0)
     context: int = Field(default=1, ge=1)
     sample_rate: int = Field(default=44100, ge=1)

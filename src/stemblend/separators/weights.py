@@ -49,7 +49,8 @@ def save_network(network: Network, path: Path, metadata: dict[str, str], *, bits
         network: an FNN is stored with its PCA folded into the first layer.
         path: a safetensors file.
         metadata: further strings to store, such as the licence.
-        bits: 32 stores everything in float32, 8 stores matrices in int8 with a scale a row.
+        bits: 32 stores everything in float32, 16 matrices in float16, 8 matrices in int8 with a
+            scale a row.
     """
     network = network.folded() if isinstance(network, FNN) else network
     described = {"network": network.config.model_dump_json(), **metadata}
@@ -71,6 +72,8 @@ def write_tensors(
     for name, value in values.items():
         if bits == 8 and value.ndim == 2:
             tensors[name], tensors[name + _SCALE] = quantise(value)
+        elif bits == 16 and value.ndim == 2:
+            tensors[name] = value.half()
         else:
             tensors[name] = value
     write_safetensors(path, tensors, metadata)

@@ -270,6 +270,9 @@ def _train(
                 share = waited / (time.monotonic() - began)
                 loss_now, best = entry["loss"], state.best_score
                 progress(Report(state.step, config.steps, loss_now, score, best, share))
+        if not held:
+            # a run may have gone on with its validation songs among those to learn from
+            state.best = state.best_score = None
         if log is not None:
             log.close()
             stored = (network, optimiser, batches.state, state, config.model_dump_json())
