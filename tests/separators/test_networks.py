@@ -252,3 +252,14 @@ def test_a_band_split_network_hears_channels_one_by_one():
     torch.testing.assert_close(swapped, masks.flip(3))
     torch.testing.assert_close(flipped[:, :, :, 0], masks[:, :, :, 0])
     assert not torch.allclose(louder[:, :, :, 0], masks[:, :, :, 0])
+
+
+@pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
+def test_silence_beside_loud_sound_stays_silent(kind):
+    """A network that hears something in its context gives no gain of infinity on nothing."""
+    song = np.zeros((2, 8000), np.float32)
+    song[:, :4000] = 1e4 * np.random.default_rng(0).standard_normal((2, 4000))
+    stems = NetworkSeparator({"vocals": kind()}).estimate(song)
+    assert np.isfinite(stems).all()
+    assert np.abs(stems[..., :3000]).max() > 1
+    assert not np.abs(stems[..., 5000:]).max() > 1e-6

@@ -15,6 +15,10 @@ from stemblend.separators.base import SOURCES, BlockSupport
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import Network
 
+_INAUDIBLE = 1e-12
+"""Least magnitude that an estimate is divided by: an FNN may hear something in its context where
+the mixture is zero, and an infinite gain on nothing would be no number."""
+
 
 class NetworkSeparator:
     """One network a source, or a joint one for all, from mixture to source magnitudes.
@@ -96,7 +100,7 @@ class NetworkSeparator:
         wanted = self.sources if sources is None else tuple(sources)
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
-        magnitude = spectrogram.abs().clamp_min_(torch.finfo(torch.float32).tiny)
+        magnitude = spectrogram.abs().clamp_min_(_INAUDIBLE)
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for network in dict.fromkeys(self._networks[source] for source in wanted):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
