@@ -300,14 +300,17 @@ def test_the_error_never_rises(songs, cache, tmp_path, pca, precision):
     reports = []
     weights = train_layerwise(config, tmp_path / "run", cache=cache, progress=reports.append)
     log = log_of(tmp_path / "run")
-    assert [entry["step"] for entry in log] == list(range(1, 3 * 7 + 4 + 1))
+    # a stage ends early where no step lowers the error, as rounding decides
+    steps = [entry["step"] for entry in log]
+    assert steps == list(range(1, len(steps) + 1))
+    assert 3 * 7 <= len(steps) <= 3 * 7 + 4
     assert [e["layers"] for e in log if e["iteration"] == 0] == [1, 2, 3]
     errors = [entry["error"] for entry in log]
     assert never_rises(errors)
     assert errors[0] < 1
     assert errors[-1] < 0.95 * errors[0]
     assert [report.loss for report in reports] == errors
-    assert reports[-1].step == reports[-1].steps == 25
+    assert (reports[-1].step, reports[-1].steps) == (len(steps), 25)
     # the song has no `other`, and its vocals are 8 dB below the mixture
     assert reports[-1].best > 0
     found = load_network(weights)

@@ -272,7 +272,7 @@ def _train(
                 progress(Report(state.step, config.steps, loss_now, score, best, share))
         if not held:
             # a run may have gone on with its validation songs among those to learn from
-            state.best = state.best_score = None
+            state.best_score, state.best = None, {}
         if log is not None:
             log.close()
             stored = (network, optimiser, batches.state, state, config.model_dump_json())
