@@ -33,7 +33,7 @@ from stemblend.factorisation import (
     train_dnmf,
     train_snmf,
 )
-from stemblend.models import save_factorisation_model
+from stemblend.model_writers import save_factorisation_model
 from stemblend.separation.blocks import estimate_in_blocks
 from stemblend.separators.nmf import NMFSeparator
 

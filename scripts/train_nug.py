@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from stemblend.datasets.folder import find_tracks
-from stemblend.models import save_nug
+from stemblend.model_writers import save_nug
 from stemblend.separators.nug import VARIANTS, EMConfig
 from stemblend.separators.spectra import SpectraConfig, load_spectra, save_spectra
 from stemblend.training.nug import NUGTraining, train_nug

@@ -11,7 +11,8 @@ from stemblend.datasets.folder import find_tracks
 from stemblend.errors import ModelError
 from stemblend.evaluation import evaluate
 from stemblend.factorisation import Factorisation, NMFConfig, save_factorisation, train_snmf
-from stemblend.models import find_model, load, own_filter, save_factorisation_model
+from stemblend.model_writers import save_factorisation_model
+from stemblend.models import find_model, load, own_filter
 from stemblend.separation.api import separate
 from stemblend.separators import SOURCES
 from stemblend.separators.nmf import NMFSeparator

@@ -8,7 +8,8 @@ import torch
 
 from stemblend.blending import Blend
 from stemblend.errors import ModelError
-from stemblend.models import find_model, load, own_filter, registry, save_nug
+from stemblend.model_writers import save_nug
+from stemblend.models import find_model, load, own_filter, registry
 from stemblend.separation.api import separate
 from stemblend.separators import SOURCES
 from stemblend.separators.nug import VARIANTS, EMConfig, NUGSeparator

@@ -16,6 +16,7 @@ from stemblend.cli import app
 from stemblend.cli.console import report_errors
 from stemblend.cli.separate import find_songs
 from stemblend.errors import AudioError, StemblendError
+from stemblend.models import registry
 from stemblend.separators import BLSTM, FNN, SOURCES, BLSTMConfig, FNNConfig
 from stemblend.separators.weights import save_network
 
@@ -184,7 +185,16 @@ def test_models_are_listed():
         assert entry["licence"]
         assert entry["training_data"]
         assert entry["scores"]
-    assert run("models")[0] == 0
+    code, text = run("models")
+    assert code == 0
+    assert all(len(line) <= 80 for line in text.splitlines())
+    names = {line.split()[0] for line in text.splitlines() if line.strip()}
+    assert set(registry()) <= names
+    code, text = run("models", "blend")
+    assert code == 0
+    assert registry()["blend"].file.licence in text
+    assert "training data" in text
+    assert run("models", "nonsense")[0] == 2
 
 
 def test_blend_fit_writes_a_model(models, tmp_path):

@@ -1,6 +1,5 @@
 import os
 import pickle
-import time
 from pathlib import Path
 
 import numpy as np
@@ -423,12 +422,11 @@ def test_real_samples(tmp_path):
     # its files are named as an alto saxophone's player reads them
     assert (sax.zones[0], sax.zones[-1]) == (49, 80)
     assert {each.zones.size for each in bank.pitched["bass"]} == {12, 13}
-    start, low_shares = time.process_time(), []
+    low_shares = []
     for seed in range(6):
         stems = render_excerpt(bank, np.random.default_rng(seed), seconds=10.0)
         assert np.abs(sum(stems.values())).max() <= 0.951
         if stems["bass"].any():
             power = np.abs(np.fft.rfft(stems["bass"].mean(axis=0))) ** 2
             low_shares.append(power[:3000].sum() / power.sum())
-    assert 60 / (time.process_time() - start) > 30
     assert np.median(low_shares) > 0.8

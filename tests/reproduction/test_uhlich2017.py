@@ -8,13 +8,15 @@ import polars as pl
 import pytest
 import soundfile
 
+from stemblend.datasets import open_dataset
 from stemblend.errors import DataError
 from stemblend.evaluation import get_protocol
+from stemblend.models import load
 from stemblend.reproduction import others, plan, published
 from stemblend.reproduction.claims import CLAIMS, Claim, examine
 from stemblend.reproduction.plan import RUNS, Effort, plan_efforts
 from stemblend.reproduction.report import lambda_name
-from stemblend.reproduction.sweep import LAMBDAS
+from stemblend.reproduction.sweep import LAMBDAS, sweep
 from stemblend.reproduction.uhlich2017 import reproduce
 from stemblend.separators import SOURCES
 from stemblend.separators.spectra import SpectraConfig
@@ -93,6 +95,9 @@ def test_the_whole_paper(tmp_path, small_networks):
     assert "not measured" not in text
     assert {f"training {run.name}" for run in RUNS} <= set(stages)
     assert {f"training {title}" for title in ("sNMF", "dNMF", "DeepNMF", "NUG")} <= set(stages)
+    fit = json.loads((output / "scores/fit.json").read_text())
+    for source, weight in fit["weights"].items():
+        assert f"| {source} | {weight:.2f} | {fit['best'][source]:.2f} |" in text
     assert (output / "figure-3.svg").exists()
     assert (output / "figure-5.png").exists()
 
@@ -189,3 +194,16 @@ def test_a_dataset_without_splits(tmp_path):
     with pytest.raises(DataError, match="no 'dev' split"):
         reproduce(tmp_path / "songs", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_sweep_takes_songs_without_a_voice(tmp_path):
+    rng = np.random.default_rng(0)
+    for source in ("bass", "drums", "other"):
+        (tmp_path / "songs/tune").mkdir(parents=True, exist_ok=True)
+        wave = 0.1 * rng.standard_normal((2 * RATE, 2))
+        soundfile.write(tmp_path / f"songs/tune/{source}.wav", wave, RATE, "FLOAT")
+    tracks = open_dataset(tmp_path / "songs").tracks(None)
+    members = (load("mixture"), load("mixture"))
+    rows = sweep(members, tracks, get_protocol("dsd100"), tmp_path / "scores")
+    assert set(rows["target"]) == {"bass", "drums", "other"}
+    assert rows["sdr"].is_finite().all()

@@ -202,13 +202,14 @@ def test_blocks_equal_the_whole_song(monkeypatch, kind):
     )
     difference = estimate_in_blocks(separator, song) - whole
     assert len(windows) > 5
-    assert 10 * np.log10(np.square(difference).mean() / np.square(song).mean()) < -100
+    # the last block has a single whole window, which bfloat16 rounds differently in a batch
+    assert 10 * np.log10(np.square(difference).mean() / np.square(song).mean()) < -90
 
 
 def test_windows_of_a_network_without_memory_leave_no_trace():
-    magnitude = torch.rand(2, 5, 2000)
+    magnitude = torch.rand(2, 5, 4000)
     torch.testing.assert_close(in_windows(lambda m: 0.5 * m, magnitude), 0.5 * magnitude)
-    for frames in (1, 2, 61, 441, 443, 502):
+    for frames in (1, 2, 24, 61, 83, 441, 443, 502, 524, 965, 4000):
         part = magnitude[..., :frames]
         torch.testing.assert_close(in_windows(lambda m: m.square(), part), part.square())
 

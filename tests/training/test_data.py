@@ -147,6 +147,33 @@ def test_instruments_come_from_different_songs(songs, tmp_path):
     assert len(pairs) == 9
 
 
+def test_instruments_of_one_song_stay_together(songs, tmp_path):
+    """What remains beside the target is what sounds beside it in its song, at one speed."""
+    options = {"level": False, "gain": False, "swap": False, "pan": False, "drop": 0.0}
+    source = excerpts(songs, tmp_path, target="bass", together=1.0, active_share=1.0, **options)
+    batch = source.draw(np.random.default_rng(0), 8)
+    songs_by_track = [track.read()[0] for track in find_tracks(songs)]
+    for bass, rest in zip(batch.targets[:, 0, 0], batch.rest[:, 0], strict=True):
+        beside = []
+        for song in songs_by_track:
+            whole = np.pad(song["bass"][0], 1000)
+            others = np.pad(song["vocals"][0] + song["drums"][0], 1000)
+            beside += [
+                others[start : start + len(bass)]
+                for start in np.flatnonzero(np.abs(whole - bass[0]) < 1e-6)
+                if len(whole) - start >= len(bass)
+                and np.abs(whole[start : start + len(bass)] - bass).max() < 1e-5
+            ]
+        assert any(np.abs(other - rest).max() < 1e-5 for other in beside)
+
+
+def test_together_may_leave_instruments_out(songs, tmp_path):
+    source = excerpts(songs, tmp_path, target="bass", together=1.0, drop=1.0, active_share=1.0)
+    batch = source.draw(np.random.default_rng(0), 8)
+    assert not batch.rest.any()
+    assert batch.targets.any()
+
+
 def test_a_stem_of_several_sources_is_never_a_rival_of_its_own_part(tmp_path):
     for song, names in (("a", ["vocals", "accompaniment"]), ("b", ["drums", "bass+other"])):
         (tmp_path / "songs" / song).mkdir(parents=True)

@@ -14,12 +14,13 @@ from stemblend.separators.weights import load_network
 from stemblend.training import layerwise as layerwise_module
 from stemblend.training import least_squares
 from stemblend.training import samples as samples_module
+from stemblend.training.data import load_data
 from stemblend.training.excerpts import ExcerptSource
 from stemblend.training.layerwise import initialise, train_layerwise, truncated
 from stemblend.training.lbfgs import Objective, make_lbfgs, relu_layers
 from stemblend.training.least_squares import Moments, fit_layer
 from stemblend.training.samples import Samples, draw_block, draw_samples, open_samples
-from stemblend.training.trainer import build_network, load_data
+from stemblend.training.trainer import build_network
 from tests.training.conftest import RATE, SMALL_BLSTM, SMALL_FNN, small_config, write_songs
 
 CPU = torch.device("cpu")

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -118,6 +120,45 @@ def test_nothing_is_left_above_the_cutoff():
     assert (targets[1].abs() > 0).all()
 
 
+def test_a_run_may_start_from_weights(songs, tmp_path):
+    """Its first loss is that of the network it starts from, on the same mini-batch."""
+    first = train(small_config(songs, steps=30, learning_rate=1e-2), tmp_path / "first")
+    losses = {}
+    for name, changes in {"new": {}, "on": {"start": first}}.items():
+        reports = []
+        config = small_config(songs, steps=1, seed=5, **changes)
+        train(config, tmp_path / name, progress=reports.append)
+        losses[name] = reports[0].loss
+    assert losses["on"] < 0.8 * losses["new"]
+    idle = small_config(songs, steps=2, learning_rate=1e-12, start=first)
+    one, other = load_file(first), load_file(train(idle, tmp_path / "idle"))
+    assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
+
+
+def test_a_start_of_another_structure_is_refused(songs, full_songs, tmp_path):
+    first = train(small_config(songs, steps=1), tmp_path / "first")
+    with pytest.raises(DataError, match="another structure"):
+        train(small_config(full_songs, start=first, **JOINT), tmp_path / "second")
+
+
+def test_a_run_stops_in_time_and_goes_on(songs, tmp_path, monkeypatch):
+    config = small_config(songs, steps=12)
+    unbroken = train(config, tmp_path / "unbroken", cache=tmp_path / "cache")
+    reports = []
+    # a clock that moves by a second whenever somebody looks at it
+    clock = SimpleNamespace(monotonic=count().__next__)
+    with monkeypatch.context() as patched:
+        patched.setattr("stemblend.training.trainer.time", clock)
+        train(config, tmp_path / "run", cache=tmp_path / "cache", minutes=0.3)
+    before = (tmp_path / "run/log.jsonl").read_text().splitlines()
+    assert 1 < len(before) < 12
+    assert (tmp_path / "run/weights.safetensors").exists()
+    resumed = train(config, tmp_path / "run", cache=tmp_path / "cache", progress=reports.append)
+    assert len(before) + len(reports) == 12
+    one, other = load_file(unbroken), load_file(resumed)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_early_stopping(songs, tmp_path):
     config = small_config(songs, steps=500, learning_rate=1e-12, validate_every=1, patience=3)
     reports = []
@@ -150,7 +191,7 @@ def test_bfloat16_trains(songs, tmp_path):
 
 
 def test_the_share_of_validation_songs(tmp_path):
-    from stemblend.training.trainer import load_data
+    from stemblend.training.data import load_data
 
     songs = write_songs(tmp_path / "songs", 12, seconds=0.5)
     config = small_config(songs, data=[{"path": songs}], hold_out_every=5)

@@ -55,7 +55,8 @@ def fit(
 
     from stemblend.blending import fit_weights
     from stemblend.datasets import open_dataset
-    from stemblend.models import load, save_blend
+    from stemblend.model_writers import save_blend
+    from stemblend.models import load
     from stemblend.separators import SOURCES
 
     members = [load(name, device) for name in model]

@@ -41,6 +41,10 @@ def train(
         Path | None, typer.Option(help="Folder for decoded stems, shared between runs.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop after so long, with a checkpoint; the same command goes on."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Train a network, or go on with a run that was stopped.
@@ -71,6 +75,11 @@ def train(
             "--steps counts mini-batches, of which layer-wise training has none; set "
             "layer_iterations and final_iterations under [layerwise] in a --config file"
         )
+    if chosen.layerwise is not None and minutes is not None:
+        raise DataError(
+            "layer-wise training cannot stop after --minutes; leave it out, and stop and start "
+            "the run at will, for it writes checkpoints"
+        )
     check_device(device)
     # torchrun starts several of us, and one is enough to speak
     quiet = quiet or os.environ.get("RANK", "0") != "0"
@@ -86,7 +95,8 @@ def train(
         def draw(done: int, count: int) -> None:
             progress(done, count, f"{title}: drawing samples")
 
-        go = partial(train_layerwise, drawing=draw) if chosen.layerwise is not None else run
+        layerwise = chosen.layerwise is not None
+        go = partial(train_layerwise, drawing=draw) if layerwise else partial(run, minutes=minutes)
         weights = go(chosen, folder, cache=cache, device=device, progress=tell, decoding=progress)
     if not quiet:
         if last is not None and last.best is not None:

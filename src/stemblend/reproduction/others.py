@@ -14,7 +14,7 @@ from stemblend.factorisation import (
     train_dnmf,
     train_snmf,
 )
-from stemblend.models import save_factorisation_model, save_nug
+from stemblend.model_writers import save_factorisation_model, save_nug
 from stemblend.separators.nug import EMConfig
 from stemblend.training.nug import NUGTraining, train_network
 from stemblend.training.trainer import WEIGHTS
@@ -30,12 +30,14 @@ class Setting:
     Attributes:
         tracks: development songs.
         output: folder of the reproduction; weights go to `runs/`, model files to `models/`.
+        cache: folder for decoded stems.
         device: where to compute.
         tell: called with what is going on.
     """
 
     tracks: Sequence[Track]
     output: Path
+    cache: Path
     device: str
     tell: Callable[[str], None]
 
@@ -96,7 +98,7 @@ def train_nug1(setting: Setting) -> dict[str, Path]:
             [track for track in setting.tracks if track not in held],
             path.parent,
             held=held,
-            cache=setting.output / "cache",
+            cache=setting.cache,
             device=setting.device,
         )
     model = setting.output / "models" / "nug.toml"

@@ -14,7 +14,7 @@ from stemblend.evaluation.tables import TARGETS, lambda_table
 from stemblend.files import replacing
 from stemblend.reproduction.claims import CLAIMS, PLAIN_RAW, RAW, Finding, examine
 from stemblend.reproduction.published import LAMBDA, TABLE_1, TABLE_2, TABLE_3
-from stemblend.reproduction.sweep import BASELINE, LAMBDAS, lambda_name
+from stemblend.reproduction.sweep import BASELINE, LAMBDAS, Fit, lambda_name
 
 TABLE_2_SYSTEMS = {BASELINE: "BL", PLAIN_RAW: "without augmentation", RAW: "with augmentation"}
 
@@ -22,6 +22,7 @@ TABLE_2_SYSTEMS = {BASELINE: "BL", PLAIN_RAW: "without augmentation", RAW: "with
 def write_report(
     folder: Path,
     rows: Mapping[str, pl.DataFrame],
+    fit: Fit,
     protocol: Protocol,
     facts: Sequence[str],
     rng: np.random.Generator,
@@ -32,7 +33,8 @@ def write_report(
         folder: where it goes.
         rows: tidy scores: `"test"` of all systems of Tables 1 and 3, `"raw development"` and
             `"raw test"` of Table 2, and `"lambda development"` and `"lambda test"`.
-        protocol: of all of them.
+        fit: the blend's weights, fitted on the development songs.
+        protocol: of all scores.
         facts: sentences about the run for its head, such as the data and the steps.
         rng: generator of the confidence intervals.
 
@@ -56,7 +58,7 @@ def write_report(
         "## Table 3",
         to_markdown(_beside(test, TABLE_3), _BESIDE_TEXT),
         "## Figure 3",
-        _write_lambda_figure(folder, rows, protocol),
+        _write_lambda_figure(folder, rows, fit, protocol),
         "## Figure 4",
         _write_genre_figure(folder, rows["test"], protocol),
         "## Figure 5",
@@ -73,6 +75,12 @@ _CLAIMS_TEXT = (
     "over songs. A claim is held, or not, where the interval leaves out zero."
 )
 _BESIDE_TEXT = "SDR in dB: ours, and the published figure in brackets."
+
+
+_FIT_TEXT = (
+    "λ by source: fitted to the development songs by least squares, and the best of the sweep: of "
+    "raw outputs there by the mean of the songs' SDR, and after the MWF by the protocol."
+)
 
 
 def _joined(rows: Mapping[str, pl.DataFrame], subset: str) -> pl.DataFrame:
@@ -134,7 +142,9 @@ def _claims_table(findings: Sequence[Finding]) -> pl.DataFrame:
     return pl.DataFrame(lines, schema=header, orient="row")
 
 
-def _write_lambda_figure(folder: Path, rows: Mapping[str, pl.DataFrame], protocol: Protocol) -> str:
+def _write_lambda_figure(
+    folder: Path, rows: Mapping[str, pl.DataFrame], fit: Fit, protocol: Protocol
+) -> str:
     systems = {lambda_name(value): value for value in LAMBDAS}
     curves = {}
     for subset in ("development", "test"):
@@ -151,10 +161,20 @@ def _write_lambda_figure(folder: Path, rows: Mapping[str, pl.DataFrame], protoco
         sources = [curve for target, curve in by_target.items() if target != "accompaniment"]
         best = LAMBDAS[int(np.mean(sources, axis=0).argmax())]
         sentences.append(f"{best:.2f} on the {subset} songs")
+    lines = [
+        [source, f"{fit.weights[source]:.2f}", f"{fit.best[source]:.2f}"]
+        + [
+            f"{LAMBDAS[int(np.argmax(by_target[source]))]:.2f}" if source in by_target else "–"
+            for by_target in curves.values()
+        ]
+        for source in fit.weights
+    ]
+    header = ["source", "least squares", "best of raw", *(f"best, {subset}" for subset in curves)]
     return (
         "![improvement against lambda](figure-3.png)\n\n"
         f"The average over the sources is best at λ = {' and '.join(sentences)} "
-        f"(published: {LAMBDA:.2f} on development songs).\n"
+        f"(published: {LAMBDA:.2f} on development songs).\n\n"
+        + to_markdown(pl.DataFrame(lines, schema=header, orient="row"), _FIT_TEXT)
     )
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from jaxtyping import Float32
+from pydantic import BaseModel, ConfigDict
 
 from stemblend.audio import resample
 from stemblend.blending import Blend
+from stemblend.blending.fit import fit_weights
 from stemblend.datasets.base import Track
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.results import read_scores, write_scores
 from stemblend.evaluation.scoring import score_song
 from stemblend.evaluation.songs import read_song
+from stemblend.files import replacing
 from stemblend.separation.pipeline import filtered_estimates
 from stemblend.separators.base import SAMPLE_RATE, SOURCES, BlockSupport, Separator
 
@@ -21,6 +24,45 @@ LAMBDAS = tuple(round(0.05 * step, 2) for step in range(21))
 
 BASELINE = "BL"
 """The mixture over the number of sources."""
+
+
+class Fit(BaseModel):
+    """The weight of the first of two members, without a filter, fitted and by the sweep.
+
+    Attributes:
+        weights: for each source the least-squares weight.
+        best: for each source the weight of `LAMBDAS` with the highest mean SDR over songs.
+        songs: for each source the songs in which it is heard.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: dict[str, float]
+    best: dict[str, float]
+    songs: dict[str, int]
+
+
+def fit(members: tuple[Separator, Separator], tracks: Sequence[Track], path: Path) -> Fit:
+    """Fit the weight of each source in closed form, and find it among `LAMBDAS`.
+
+    Args:
+        members: separators of all four sources.
+        tracks: songs to fit on.
+        path: JSON file with the result, which is read if it is there.
+
+    Raises:
+        DataError: if a source is heard in no track.
+    """
+    if not path.exists():
+        found = fit_weights(members, SOURCES, tracks)
+        best = {
+            source: float(found.lambdas[curve.argmax()]) for source, curve in found.curve.items()
+        }
+        weights = {source: pair[0] for source, pair in found.weights.items()}
+        result = Fit(weights=weights, best=best, songs=found.songs)
+        with replacing(path) as temporary:
+            temporary.write_text(result.model_dump_json(indent=2))
+    return Fit.model_validate_json(path.read_bytes())
 
 
 class _Fixed:
@@ -88,7 +130,8 @@ def _sweep_song(
     def score(system: str, stems: dict[str, np.ndarray]) -> pl.DataFrame:
         stems["accompaniment"] = song.mixture - stems["vocals"]
         known = {name: stem for name, stem in stems.items() if name in song.references}
-        known["accompaniment"] = stems["accompaniment"]
+        if "vocals" in known:
+            known["accompaniment"] = stems["accompaniment"]
         return score_song(protocol, song.references, {system: known}, rate, track=track.name)
 
     quarter = song.mixture / np.float32(len(SOURCES))

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from stemblend.models import FilterName, save_blend, save_networks
+from stemblend.model_writers import save_blend, save_networks
+from stemblend.models import FilterName
 from stemblend.reproduction.plan import NETWORKS, PLAIN, RUNS
 from stemblend.reproduction.published import LAMBDA
 from stemblend.separators.base import SOURCES

@@ -15,7 +15,7 @@ from stemblend.reproduction.claims import PLAIN_RAW, RAW
 from stemblend.reproduction.others import OTHERS, Setting
 from stemblend.reproduction.plan import RUNS, configure, plan_efforts
 from stemblend.reproduction.report import write_report
-from stemblend.reproduction.sweep import BASELINE, sweep
+from stemblend.reproduction.sweep import BASELINE, fit, sweep
 from stemblend.reproduction.systems import write_models
 from stemblend.training.trainer import WEIGHTS, Report, train
 
@@ -89,7 +89,8 @@ def reproduce(
             progress=report,
         )
     models = write_models(weights, output / "models")
-    setting = Setting(dataset.tracks(development), output, device, lambda text: tell(text, 0, None))
+    tracks = dataset.tracks(development)
+    setting = Setting(tracks, output, cache, device, lambda text: tell(text, 0, None))
     for train_others in OTHERS:
         models |= train_others(setting)
 
@@ -121,6 +122,8 @@ def reproduce(
         tracks = dataset.tracks(split)
         folder = output / "scores" / f"lambda-{name}"
         rows[f"lambda {name}"] = sweep(members, tracks, DSD100, folder, swept)
+    tell("fitting the blend", 0, None)
+    fitted = fit(members, dataset.tracks(development), output / "scores" / "fit.json")
     facts = [
         f"Data: {dataset.name}, {len(dataset.tracks(development))} songs to develop on and "
         f"{len(dataset.tracks(test))} to test on.",
@@ -131,7 +134,7 @@ def reproduce(
         )
         + ".",
     ]
-    return write_report(output, rows, DSD100, facts, np.random.default_rng(seed))
+    return write_report(output, rows, fitted, DSD100, facts, np.random.default_rng(seed))
 
 
 def _split(splits: tuple[str, ...], names: tuple[str, ...], data: Path) -> str:

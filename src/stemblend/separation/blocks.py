@@ -5,15 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from stemblend.separators.base import BlockSupport, Separator
+from stemblend.separators.base import FADE_SECONDS, BlockSupport, Separator
 
 BLOCK_SECONDS = 20.0
 """Length of a block without its context, rounded to a step that suits the separator.
 
 Longer blocks spend less time on context, shorter ones less memory.
 """
-
-_FADE_SECONDS = 0.1
 
 Estimator = Callable[
     [Float32[np.ndarray, "channels samples"]],
@@ -49,7 +47,7 @@ def overlapping_estimates(
             yield estimate(np.concatenate(whole, axis=1))
         return
     block = max(round(BLOCK_SECONDS * sample_rate / support.step), 1) * support.step
-    fade = min(int(_FADE_SECONDS * sample_rate), block)
+    fade = min(int(FADE_SECONDS * sample_rate), block)
     before = -(-support.before // support.step) * support.step
     after = support.after + fade
     window: np.ndarray | None = None  # samples from `start` on

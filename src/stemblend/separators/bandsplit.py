@@ -14,17 +14,19 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from stemblend.separators.base import SOURCES
-from stemblend.spectral import STFT
+from stemblend.separators.transform import BandTransformConfig
 
 _SILENCE = 1e-5
 
 
-class BandSplitConfig(BaseModel):
+class BandSplitConfig(BandTransformConfig):
     """Everything that fixes the structure of a band-split network.
+
+    Above `bandwidth` sources get the masks of the bin there.
 
     Attributes:
         blocks: number of pairs of BLSTMs, along time and along bands.
@@ -33,13 +35,7 @@ class BandSplitConfig(BaseModel):
         hidden: width of the layer before a band's masks.
         bands: number of bands.
         narrowest: width of the lowest bands in bins.
-        bandwidth: in Hz; what lies above is not looked at, and gets the mask of the bin there.
-        sample_rate: in Hz.
-        n_fft: STFT frame length.
-        hop: STFT frame shift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["bandsplit"] = "bandsplit"
     blocks: int = Field(default=2, ge=1)
@@ -48,20 +44,8 @@ class BandSplitConfig(BaseModel):
     hidden: int = Field(default=128, ge=1)
     bands: int = Field(default=26, ge=1)
     narrowest: int = Field(default=6, ge=1)
-    bandwidth: float = Field(default=16000.0, gt=0)
-    sample_rate: int = 44100
     n_fft: int = 4096
     hop: int = 1024
-
-    @property
-    def stft(self) -> STFT:
-        """The transform that the network's magnitudes come from."""
-        return STFT(self.n_fft, self.hop)
-
-    @property
-    def bins(self) -> int:
-        """Number of bins that the network looks at."""
-        return min(int(self.bandwidth * self.n_fft / self.sample_rate) + 1, self.stft.bins)
 
     @property
     def edges(self) -> tuple[int, ...]:
@@ -155,6 +139,15 @@ class BandSplit(nn.Module):
         joined = torch.cat(masks, 3).sigmoid()
         return joined.unflatten(0, magnitude.shape[:2]).movedim(1, 3)
 
+    def gains(
+        self, magnitude: Float[Tensor, "batch channels bins frames"]
+    ) -> Float[Tensor, "batch sources channels bins frames"]:
+        """Masks between 0 and 1 for all bins, those above the network's bandwidth repeated."""
+        masks = self.masks(magnitude)
+        missing = magnitude.shape[2] - masks.shape[4]
+        top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
+        return torch.cat([masks, top], 4).movedim(1, 4)
+
     def forward(
         self, magnitude: Float[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch sources channels bins frames"]:
@@ -167,10 +160,7 @@ class BandSplit(nn.Module):
             Magnitudes `(batch, sources, channels, bins, frames)`, none above the mixture's.
             Scaling the mixture scales them.
         """
-        masks = self.masks(magnitude)
-        missing = magnitude.shape[2] - masks.shape[4]
-        top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
-        return torch.cat([masks, top], 4).float().movedim(1, 4) * magnitude[:, None]
+        return self.gains(magnitude).float() * magnitude[:, None]
 
 
 def _last(hidden: int, size: int) -> nn.Linear:

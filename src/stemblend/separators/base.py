@@ -14,6 +14,9 @@ SOURCES = ("vocals", "bass", "drums", "other")
 SAMPLE_RATE = 44100
 """The rate in Hz at which songs are blended, filtered and put together."""
 
+FADE_SECONDS = 0.1
+"""Blocks of a song reach so far into the next one, with which they are crossfaded."""
+
 
 @dataclass(frozen=True)
 class BlockSupport:
@@ -23,7 +26,7 @@ class BlockSupport:
 
     Attributes:
         before: samples needed before a block that begins on the grid.
-        after: samples needed after a block.
+        after: samples needed after a block and its crossfade with the next one.
         step: the grid: blocks begin on multiples of it.
     """
 

@@ -4,10 +4,10 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-from stemblend.spectral import STFT
+from stemblend.separators.transform import TransformConfig
 
 CHANNELS = 2
 """The network sees left and right together."""
@@ -15,7 +15,7 @@ CHANNELS = 2
 _LOG_GAIN = 10.0
 
 
-class BLSTMConfig(BaseModel):
+class BLSTMConfig(TransformConfig):
     """Everything that fixes the structure of a BLSTM.
 
     The paper gives the layers and their sizes; input scaling and output are ours to choose
@@ -28,26 +28,13 @@ class BLSTMConfig(BaseModel):
             a bin with the mean and deviation found on the training data.
         output: "magnitude" is a ReLU estimate of the source's magnitude, "mask" a sigmoid
             between 0 and 1 that multiplies the mixture's magnitude.
-        sample_rate: in Hz.
-        n_fft: STFT frame length.
-        hop: STFT frame shift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["blstm"] = "blstm"
     layers: int = Field(default=3, ge=1)
     cells: int = Field(default=250, ge=1)
     input: Literal["magnitude", "log"] = "log"
     output: Literal["magnitude", "mask"] = "mask"
-    sample_rate: int = 44100
-    n_fft: int = 1024
-    hop: int = 512
-
-    @property
-    def stft(self) -> STFT:
-        """The transform that the network's magnitudes come from."""
-        return STFT(self.n_fft, self.hop)
 
 
 class BLSTM(nn.Module):

@@ -4,42 +4,30 @@ from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stemblend.spectral import STFT
+from stemblend.separators.transform import TransformConfig
 
 _SILENCE = 1e-6
 """Floor of gamma, far below the magnitude of 16-bit rounding noise: silence stays silent."""
 
 
-class FNNConfig(BaseModel):
+class FNNConfig(TransformConfig):
     """Everything that fixes the structure of an FNN.
 
     Attributes:
         layers: number K of ReLU layers, the output layer among them.
         context: number C of frames on each side of the centre frame.
         pca: dimension to which the supervector is reduced, or None for no reduction.
-        sample_rate: in Hz.
-        n_fft: STFT frame length.
-        hop: STFT frame shift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["fnn"] = "fnn"
     layers: int = Field(default=4, ge=1)
     context: int = Field(default=8, ge=0)
     pca: int | None = None
     sample_rate: int = 32000
-    n_fft: int = 1024
-    hop: int = 512
-
-    @property
-    def stft(self) -> STFT:
-        """The transform that the network's magnitudes come from."""
-        return STFT(self.n_fft, self.hop)
 
     @property
     def stride(self) -> int:

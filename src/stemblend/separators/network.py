@@ -11,7 +11,7 @@ from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
 from stemblend.separators import windows
 from stemblend.separators.bandsplit import BandSplit
-from stemblend.separators.base import SOURCES, BlockSupport
+from stemblend.separators.base import FADE_SECONDS, SOURCES, BlockSupport
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import Network
 
@@ -83,7 +83,10 @@ class NetworkSeparator:
         if not all(isinstance(network, FNN) for network in self._networks.values()):
             step = windows.HOP * hop
             before = max(before, step)
-            after = max(after, (windows.OFFSET + windows.LENGTH + edge) * hop)
+            frames = windows.OFFSET + windows.OVERLAP + edge
+            if FADE_SECONDS * self._sample_rate > (windows.OFFSET - edge) * hop:
+                frames += windows.HOP  # the crossfade reaches into one more window
+            after = max(after, frames * hop)
         return BlockSupport(before, after, step)
 
     @torch.inference_mode()
@@ -101,33 +104,32 @@ class NetworkSeparator:
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
         magnitude = spectrogram.abs().clamp_min_(_INAUDIBLE)
+        parts, raw = torch.view_as_real(spectrogram), torch.empty_like(spectrogram)
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for network in dict.fromkeys(self._networks[source] for source in wanted):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                estimates = _apply(network, magnitude)
+                gains = _gains(network, magnitude)
             for index, source in enumerate(wanted):
                 if self._networks[source] is not network:
                     continue
-                estimate = estimates[SOURCES.index(source) if isinstance(network, BandSplit) else 0]
-                # in place, for songs are long: the estimate becomes the gain on the mixture,
-                # applied to real and imaginary parts, for torch would make a complex copy of it
-                gain = estimate.div_(magnitude)[..., None]
-                raw = torch.view_as_complex(torch.view_as_real(spectrogram) * gain)
+                # the gain is applied to real and imaginary parts, for songs are long, and torch
+                # would make a complex copy of it
+                gain = gains[SOURCES.index(source) if isinstance(network, BandSplit) else 0]
+                torch.mul(parts, gain[..., None], out=torch.view_as_real(raw))
                 stems[index] = self._stft.inverse(raw, samples).numpy(force=True)
-                del estimate, gain, raw
-            del estimates
+            del gains
         return stems
 
 
-def _apply(network: Network, magnitude: Tensor) -> Tensor:
-    """Run a network on magnitudes `(channels, bins, frames)` of any number of channels.
+def _gains(network: Network, magnitude: Tensor) -> Tensor:
+    """What to multiply the mixture by, given its magnitudes `(channels, bins, frames)`.
 
     Returns `(targets, channels, bins, frames)`, one target unless the network is a joint one.
     """
-    if isinstance(network, FNN):
-        return network(magnitude[None])
     if isinstance(network, BandSplit):
-        return windows.in_windows(network, magnitude)
+        return windows.in_windows(network.gains, magnitude)
+    if isinstance(network, FNN):
+        return network(magnitude[None]).div_(magnitude)
     channels = magnitude.shape[0]
     pairs = [magnitude[c : c + 2] for c in range(0, channels, 2)]
     estimates = []
@@ -135,4 +137,4 @@ def _apply(network: Network, magnitude: Tensor) -> Tensor:
         estimate = windows.in_windows(network, pair.expand(2, -1, -1))
         # a channel without a partner was its own partner
         estimates.append(estimate.mean(0, keepdim=True) if len(pair) == 1 else estimate)
-    return torch.cat(estimates)[None]
+    return torch.cat(estimates)[None].div_(magnitude)

@@ -10,14 +10,14 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from stemblend.errors import ModelError
 from stemblend.separators.base import SOURCES
+from stemblend.separators.transform import BandTransformConfig
 from stemblend.separators.weights import read_tensors, write_tensors
-from stemblend.spectral import STFT
 
 _SILENCE = 1e-7
 _FAINT = 1e-4
@@ -30,8 +30,10 @@ _TOP = 8
 """Bins at the upper end of the network's band by whose powers all above them is shared out."""
 
 
-class SpectraConfig(BaseModel):
+class SpectraConfig(BandTransformConfig):
     """Everything that fixes the structure of the network.
+
+    What lies above `bandwidth` is shared out like what lies below.
 
     Attributes:
         inputs: 1 for the mixture's spectra, or as many as there are sources for theirs.
@@ -39,33 +41,15 @@ class SpectraConfig(BaseModel):
         components: to which the principal components reduce the `2 * context + 1` frames of each
             input.
         hidden: units of each hidden layer.
-        bandwidth: in Hz; what lies above is not looked at, and shared out like what lies below.
-        sample_rate: in Hz.
-        n_fft: STFT frame length.
-        hop: STFT frame shift.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["spectra"] = "spectra"
     inputs: Literal[1, 4] = 1
     context: int = Field(default=2, ge=0)
     components: int = Field(default=256, ge=1)
     hidden: tuple[int, ...] = (384, 384, 384)
-    bandwidth: float = Field(default=16000.0, gt=0)
-    sample_rate: int = 44100
     n_fft: int = 2048
     hop: int = 1024
-
-    @property
-    def stft(self) -> STFT:
-        """The transform that the spectra come from."""
-        return STFT(self.n_fft, self.hop)
-
-    @property
-    def bins(self) -> int:
-        """Number of bins that the network looks at."""
-        return min(int(self.bandwidth * self.n_fft / self.sample_rate) + 1, self.stft.bins)
 
     @property
     def taps(self) -> int:

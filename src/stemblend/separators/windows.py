@@ -8,6 +8,7 @@ batch, and a block of a song gets the very windows that the whole song has.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -19,14 +20,18 @@ LENGTH = 500
 HOP = 441
 """Frames between windows; at 44.1 kHz and a shift of 512 samples a whole number of 1/100 s."""
 
-OFFSET = 4
-"""The first window begins here (and one before it at OFFSET − HOP).
+OVERLAP = LENGTH - HOP
+"""Frames over which a window and the next one are crossfaded."""
 
-A block of a song that begins a whole number of HOPs into it has up to three partly empty frames
-at its beginning, which no window that is used may contain.
+OFFSET = 24
+"""The first whole window begins here.
+
+A block of a song begins and ends a whole number of HOPs into it. Its first frames are partly empty,
+and it is crossfaded with the next block over its last ones; neither may touch a window that
+another block has to see too.
 """
 
-_BATCH = 8
+_BATCH = 4
 
 
 def in_windows(
@@ -34,29 +39,42 @@ def in_windows(
 ) -> Float[Tensor, "*targets channels bins frames"]:
     """Apply a network to windows of magnitudes and crossfade the results.
 
+    Windows that reach beyond the song are cut to what lies inside.
+
     Args:
-        network: maps `(batch, channels, bins, LENGTH)` to the same shape, or to one with more
+        network: maps `(batch, channels, bins, frames)` to the same shape, or to one with more
             axes behind the batch.
-        magnitude: `(channels, bins, frames)`; silence lies outside.
+        magnitude: `(channels, bins, frames)`.
 
     Returns:
         `(channels, bins, frames)`, or with the network's further axes in front.
     """
     frames = magnitude.shape[-1]
-    lead = HOP - OFFSET
-    count = -(-(frames + lead) // HOP)
-    padded = torch.nn.functional.pad(magnitude, (lead, (count - 1) * HOP + LENGTH - frames - lead))
-    stacked = padded.unfold(-1, LENGTH, HOP).permute(2, 0, 1, 3)
-    overlap = LENGTH - HOP
-    rise = (torch.arange(overlap, device=magnitude.device) + 0.5) / overlap
-    gain = torch.ones(LENGTH, device=magnitude.device)
-    gain[:overlap], gain[HOP:] = rise, 1 - rise
+    rise = (torch.arange(OVERLAP, device=magnitude.device) + 0.5) / OVERLAP
     result = None
-    for first in range(0, count, _BATCH):
-        estimates = network(stacked[first : first + _BATCH].contiguous()) * gain
+    for starts in _batches(frames):
+        # all windows of a batch are equally long: only a window by itself is ever cut
+        low, high = max(-starts[0], 0), min(frames - starts[-1], LENGTH)
+        windows = [magnitude[..., start + low : start + high] for start in starts]
+        estimates = network(torch.stack(windows))
         if result is None:
-            result = estimates.new_zeros(*estimates.shape[1:-1], padded.shape[-1])
-        for number, estimate in enumerate(estimates, first):
-            result[..., number * HOP : number * HOP + LENGTH] += estimate
+            result = magnitude.new_empty(*estimates.shape[1:-1], frames)
+        for start, estimate in zip(starts, estimates, strict=True):
+            # the first frames are crossfaded with what the window before says
+            shared = min(max(OVERLAP - low, 0), high - low)
+            fade = result[..., start + low : start + low + shared]
+            fade.lerp_(estimate[..., :shared].float(), rise[low : low + shared])
+            result[..., start + low + shared : start + high] = estimate[..., shared:]
     assert result is not None  # there is at least one window
-    return result[..., lead : lead + frames]
+    return result
+
+
+def _batches(frames: int) -> list[range]:
+    """First frames of the windows in order; whole ones in batches, cut ones by themselves."""
+    starts = range(OFFSET - HOP, frames, HOP)
+    whole = starts[1 : max((frames - LENGTH - OFFSET) // HOP + 2, 1)]
+    # evenly, for a window by itself is rounded differently
+    parts = -(-len(whole) // _BATCH)
+    ends = [round(part * len(whole) / parts) for part in range(parts + 1)] if whole else []
+    cut = [starts[number : number + 1] for number in (0, *range(len(whole) + 1, len(starts)))]
+    return [cut[0], *(whole[a:b] for a, b in pairwise(ends)), *cut[1:]]

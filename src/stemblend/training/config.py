@@ -59,6 +59,8 @@ class AugmentationConfig(_Frozen):
         pan: place mono takes at random between left and right.
         active_share: share of target excerpts that surely hold sound; only with `chunk`.
         drop: probability that an instrument other than the target is left out; only with `mix`.
+        together: share of mixtures whose instruments come from one song and one place in it, as
+            they were played together; only with `mix`.
         master_gain: interval of a gain for the whole mixture.
         speed_semitones: play every instrument faster or slower by up to so many semitones; only
             with `mix`.
@@ -82,6 +84,7 @@ class AugmentationConfig(_Frozen):
     pan: bool = True
     active_share: float = Field(default=0.7, ge=0, le=1)
     drop: float = Field(default=0.1, ge=0, le=1)
+    together: float = Field(default=0.0, ge=0, le=1)
     master_gain: tuple[float, float] = (0.4, 1.4)
     speed_semitones: float = Field(default=0.0, ge=0, le=12)
     equaliser_db: float = Field(default=0.0, ge=0, le=20)
@@ -111,6 +114,8 @@ class TrainingConfig(_Frozen):
         target: "magnitude" is |S|, "phase" is |S| cos(angle(S) − angle(X)), the part of the
             source that a mask on the mixture can reach.
         precision: "bfloat16" runs the network under autocast.
+        start: weight file of a network of the same structure, to go on from instead of from
+            random weights; none for an FNN, whose weight file has no PCA of its own.
         seed: of weights and data.
         validate_every: steps between validations.
         patience: validations without improvement before the run ends early.
@@ -134,6 +139,7 @@ class TrainingConfig(_Frozen):
     weight_decay: float = Field(default=0.0, ge=0)
     target: Literal["magnitude", "phase"] = "magnitude"
     precision: Literal["float32", "bfloat16"] = "float32"
+    start: Path | None = None
     seed: int = 0
     validate_every: int = Field(default=200, ge=1)
     patience: int = Field(default=10, ge=1)
@@ -176,6 +182,11 @@ def _checked(values: dict[str, object], origin: str) -> TrainingConfig:
         raise DataError(
             f"{origin}: a {config.network.kind} network cannot be grown layer by layer; "
             "use an fnn, or leave out [layerwise]"
+        )
+    if config.start is not None and config.network.kind == "fnn":
+        raise DataError(
+            f"{origin}: an FNN cannot go on from a weight file; leave out start, or resume its "
+            "run in the folder where it began"
         )
     return config
 

@@ -36,6 +36,9 @@ USUAL_LEVEL = {"vocals": 0.06, "bass": 0.08, "drums": 0.08, "other": 0.05}
 Medians over the multitracks that the shipped weights were trained on, rounded.
 """
 
+_Voice = tuple[frozenset[str], float, np.ndarray]
+"""The sources of one excerpt, its bandwidth in Hz, and its waveform `(2, samples)`."""
+
 _CENTRED = frozenset({"bass", "drums"})
 """Mono takes of these stay in the middle, where kick, snare and bass are mixed.
 
@@ -99,6 +102,9 @@ class ExcerptSource:
                     f"no song of the training data has a stem for {target}; add one or train "
                     "another source"
                 )
+        self._song_of = {
+            recording: song for _, songs in self.collections for song in songs for recording in song
+        }
         self._pools = {
             (allowed, source): self._pool(allowed, source)
             for allowed in _subsets(frozenset(SOURCES))
@@ -150,7 +156,7 @@ class ExcerptSource:
         )
 
     def _gather(
-        self, voices: Sequence[tuple[frozenset[str], float, np.ndarray]], gain: float
+        self, voices: Sequence[_Voice], gain: float
     ) -> tuple[np.ndarray, np.ndarray, list[float]]:
         """Sort what sounds into targets and the rest, with the targets' bandwidths."""
         targets = np.zeros((len(self.targets), 2, self.samples), np.float32)
@@ -171,20 +177,15 @@ class ExcerptSource:
         return targets, rest, bandwidths
 
     def _mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float], float]:
-        """(d): every instrument from a place and a song of its own."""
+        """(d): every instrument from a place and a song of its own, or all from one song."""
         options = self.augmentation
         # one target is surely there, and by itself
         target = self.targets[rng.integers(len(self.targets))]
-        voices = [self._voice(rng, self._recording(rng, frozenset({target}), target))]
-        missing = frozenset(SOURCES) - {target}
-        while missing:
-            source = sorted(missing)[rng.integers(len(missing))]
-            if not self._pools[missing, source][0] or rng.random() < options.drop:
-                missing -= {source}
-                continue
-            other = self._recording(rng, missing, source)
-            voices.append(self._voice(rng, other))
-            missing -= other.sources
+        chosen = self._recording(rng, frozenset({target}), target)
+        if options.together and rng.random() < options.together:
+            voices = self._together(rng, chosen)
+        else:
+            voices = self._strangers(rng, chosen)
         targets, rest, bandwidths = self._gather(voices, draw_gain(rng, *options.master_gain))
         if draw_mono(rng, options.mono):
             targets[:] = targets.mean(1, keepdims=True)
@@ -196,6 +197,30 @@ class ExcerptSource:
             rest += through_codec(mixture, codec, self.sample_rate) - mixture
         return targets, rest, bandwidths, draw_cutoff(rng, options.narrow)
 
+    def _strangers(self, rng: np.random.Generator, chosen: Recording) -> list[_Voice]:
+        """`chosen`, and the other instruments from songs of their own."""
+        voices = [self._voice(rng, chosen)]
+        missing = frozenset(SOURCES) - chosen.sources
+        while missing:
+            source = sorted(missing)[rng.integers(len(missing))]
+            if not self._pools[missing, source][0] or rng.random() < self.augmentation.drop:
+                missing -= {source}
+                continue
+            other = self._recording(rng, missing, source)
+            voices.append(self._voice(rng, other))
+            missing -= other.sources
+        return voices
+
+    def _together(self, rng: np.random.Generator, chosen: Recording) -> list[_Voice]:
+        """`chosen`, and what else sounds in its song at the same place, at the same speed."""
+        speed = draw_speed(rng, self.augmentation.speed_semitones)
+        start = self._start(rng, chosen)
+        return [
+            self._voice(rng, recording, start, speed)
+            for recording in self._song_of[chosen]
+            if recording is chosen or rng.random() >= self.augmentation.drop
+        ]
+
     def _recording(
         self, rng: np.random.Generator, allowed: frozenset[str], source: str
     ) -> Recording:
@@ -204,13 +229,17 @@ class ExcerptSource:
         return pools[chosen][rng.choice(len(pools[chosen]), p=shares[chosen])]
 
     def _voice(
-        self, rng: np.random.Generator, recording: Recording
-    ) -> tuple[frozenset[str], float, np.ndarray]:
+        self,
+        rng: np.random.Generator,
+        recording: Recording,
+        start: int | None = None,
+        speed: float | None = None,
+    ) -> _Voice:
         """Cut one instrument and put it through (a), (b), (c), its level, speed and place."""
         options = self.augmentation
-        speed = draw_speed(rng, options.speed_semitones)
+        speed = draw_speed(rng, options.speed_semitones) if speed is None else speed
         needed = varispeed_samples(self.samples, speed)
-        wave = recording.excerpt(self._start(rng, recording), needed)
+        wave = recording.excerpt(self._start(rng, recording) if start is None else start, needed)
         wave = varispeed(wave, speed, self.sample_rate)[:, : self.samples]
         if options.level and recording.level > 0:
             usual = np.sqrt(sum(USUAL_LEVEL[source] ** 2 for source in recording.sources))
@@ -235,10 +264,9 @@ class ExcerptSource:
         options = self.augmentation
         target = self.targets[rng.integers(len(self.targets))]
         chosen = self._recording(rng, frozenset({target}), target)
-        song = next(song for _, songs in self.collections for song in songs if chosen in song)
         start = self._start(rng, chosen)
         voices = []
-        for recording in song:
+        for recording in self._song_of[chosen]:
             wave = np.broadcast_to(recording.excerpt(start, self.samples), (2, self.samples))
             wave = scale(wave, draw_gain(rng, *options.gain_interval)) if options.gain else wave
             wave = swap_channels(wave, options.swap and draw_swap(rng))

@@ -20,6 +20,7 @@ from stemblend.errors import DataError
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import save_network
 from stemblend.training.config import TrainingConfig
+from stemblend.training.data import load_data
 from stemblend.training.excerpts import Batch
 from stemblend.training.growth import Checkpoint, Growth, trained_weights
 from stemblend.training.layerwise_config import LayerwiseConfig
@@ -31,7 +32,6 @@ from stemblend.training.trainer import (
     WEIGHTS,
     Report,
     build_network,
-    load_data,
 )
 from stemblend.training.validation import validate, validation_batches
 

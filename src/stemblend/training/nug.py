@@ -1,6 +1,5 @@
 """Training NUG's networks: the first on mixtures, each further one on what the EM makes of them."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from stemblend.training.nug_data import (
 )
 from stemblend.training.recordings import decode_tracks
 from stemblend.training.runlog import RunLog
+from stemblend.training.schedule import cosine_factor
 from stemblend.training.spectral_losses import LossName, mean_loss, spectral_loss
 
 WEIGHTS = "weights.safetensors"
@@ -234,9 +234,7 @@ class _Run:
 
     def _learn(self, examples: Examples, step: int) -> float:
         config = self.config
-        start = (1 - config.decay) * config.steps
-        along = min(max((step - start) / max(config.steps - start, 1), 0.0), 1.0)
-        factor = 0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2
+        factor = cosine_factor(step, config.steps, config.decay)
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * factor
         network = self.network

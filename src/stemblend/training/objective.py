@@ -10,8 +10,11 @@ from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
 
-_INAUDIBLE = 0.01
-"""Share of the mixture's power below which an error is not worth a gradient: −20 dB."""
+_INAUDIBLE = 0.001
+"""Share of the mixture's power below which an error is not worth a gradient: −30 dB.
+
+In finished mixes a voice may lie 10 to 20 dB below the whole, and its error has to be lower still.
+"""
 
 _FLOOR = 1e-4
 """Mean squared magnitude below which an excerpt counts as silence; 16-bit noise lies near 1e-7."""

@@ -18,10 +18,11 @@ from stemblend.errors import DataError
 from stemblend.files import replacing
 from stemblend.separators.fnn import FNN, FNNConfig
 from stemblend.training.config import TrainingConfig
+from stemblend.training.data import Songs
 from stemblend.training.excerpts import ExcerptSource
 from stemblend.training.objective import band_mask, target_magnitude
 from stemblend.training.pca import fit_pca, pca_file
-from stemblend.training.validation import Songs, excerpt_samples
+from stemblend.training.validation import excerpt_samples
 
 _BLOCK = 512
 """Samples that share a generator, and are drawn at once."""

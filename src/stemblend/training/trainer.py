@@ -1,22 +1,20 @@
 """The training loop: reads from top to bottom, and resumes bit for bit on the CPU."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stemblend.datasets import open_dataset
+from stemblend.errors import DataError
 from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
-from stemblend.separators.weights import Network, make_network, save_network
+from stemblend.separators.weights import Network, load_network, make_network, save_network
 from stemblend.training.ahead import Ahead
 from stemblend.training.augmentation import draw_equaliser, equaliser_gain
 from stemblend.training.checkpoint import (
@@ -25,6 +23,7 @@ from stemblend.training.checkpoint import (
     save_checkpoint,
 )
 from stemblend.training.config import TrainingConfig
+from stemblend.training.data import load_data
 from stemblend.training.distributed import World, joined
 from stemblend.training.excerpts import Batch, ExcerptSource
 from stemblend.training.objective import (
@@ -34,10 +33,9 @@ from stemblend.training.objective import (
     joint_loss,
 )
 from stemblend.training.pca import fit_pca, pca_file
-from stemblend.training.recordings import decode_tracks
 from stemblend.training.runlog import RunLog
+from stemblend.training.schedule import cosine_factor
 from stemblend.training.validation import (
-    Songs,
     excerpt_samples,
     transform,
     validate,
@@ -71,55 +69,11 @@ class Report:
     data_share: float
 
 
-def load_data(
-    config: TrainingConfig, cache: Path, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[tuple[float, Songs]], list[Songs]]:
-    """Decode the collections and split off the validation songs.
-
-    Args:
-        config: names the collections.
-        cache: folder for decoded stems, see `decode_tracks`.
-        progress: called with songs done and their number, for each collection.
-
-    Returns:
-        Weight and training songs of each collection; validation songs of each collection.
-
-    Raises:
-        DataError, AudioError: if the data cannot be used.
-    """
-    training, validation = [], []
-    for collection in config.data:
-        tracks = [
-            track
-            for track in open_dataset(collection.path).tracks(collection.split)
-            if not any(fnmatch(track.name, pattern) for pattern in collection.exclude)
-        ]
-        songs = decode_tracks(tracks, config.network.sample_rate, cache, progress)
-        held = [
-            any(fnmatch(track.name, pattern) for pattern in collection.validation)
-            or (config.hold_out_every > 0 and number % config.hold_out_every == 1)
-            for number, track in enumerate(tracks, 1)
-        ]
-        if len(tracks) == 1:
-            held = [False]
-        pairs = list(zip(songs, held, strict=True))
-        training.append((collection.weight, [song for song, is_held in pairs if not is_held]))
-        validation.append([song for song, is_held in pairs if is_held])
-    return training, validation
-
-
 def build_network(config: TrainingConfig) -> Network:
     """A network with random weights drawn from the configuration's seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return make_network(config.network)
-
-
-def _learning_rate(config: TrainingConfig, step: int) -> float:
-    """Constant, then half a cosine down to a hundredth over the last `decay` of the steps."""
-    start = (1 - config.decay) * config.steps
-    along = min(max((step - start) / max(config.steps - start, 1), 0.0), 1.0)
-    return config.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * along)) / 2)
 
 
 def _standardise(
@@ -154,6 +108,7 @@ def train(
     *,
     cache: Path | None = None,
     device: str = "cpu",
+    minutes: float | None = None,
     progress: Callable[[Report], None] | None = None,
     decoding: Callable[[int, int], None] | None = None,
 ) -> Path:
@@ -168,6 +123,8 @@ def train(
             `weights.safetensors`; a checkpoint found here is resumed. Processes share it.
         cache: folder for decoded stems and PCAs, which runs may share; `folder/cache` if None.
         device: "cpu", "cuda" or "mps".
+        minutes: stop after so long with a checkpoint and the weights so far; a later call goes
+            on.
         progress: called after every step.
         decoding: called with songs decoded and their number.
 
@@ -179,7 +136,8 @@ def train(
         DataError, AudioError: if the data or the checkpoint cannot be used.
     """
     with joined(device) as world:
-        return _train(config, folder, cache or folder / "cache", device, world, progress, decoding)
+        where = cache or folder / "cache"
+        return _train(config, folder, where, device, minutes, world, progress, decoding)
 
 
 def _train(
@@ -187,10 +145,12 @@ def _train(
     folder: Path,
     cache: Path,
     device: str,
+    minutes: float | None,
     world: World,
     progress: Callable[[Report], None] | None,
     decoding: Callable[[int, int], None] | None,
 ) -> Path:
+    called = time.monotonic()
     where = torch.device(device)
     folder.mkdir(parents=True, exist_ok=True)
     if not world.leads:
@@ -234,12 +194,18 @@ def _train(
 
     with Ahead(draw, rng) as batches:
         while state.step < config.steps and state.stale < config.patience:
+            # the first process's clock is that of all
+            if minutes is not None:
+                elapsed = world.share({"minutes": (time.monotonic() - called) / 60})["minutes"]
+                if elapsed >= minutes:
+                    break
             asked = time.monotonic()
             batch, gains = batches.take()
             waited += time.monotonic() - asked
             mixture, targets, bandwidth = transform(batch, stft, rate, where, gains)
+            factor = cosine_factor(state.step, config.steps, config.decay)
             for group in optimiser.param_groups:
-                group["lr"] = _learning_rate(config, state.step)
+                group["lr"] = config.learning_rate * factor
             autocast = torch.autocast(where.type, torch.bfloat16, config.precision == "bfloat16")
             with autocast:
                 loss = _loss(config, network, mixture, targets, bandwidth)
@@ -283,7 +249,16 @@ def _train(
 
 
 def _prepare(config: TrainingConfig, network: Network, source: ExcerptSource, cache: Path) -> None:
-    """Set what a new network knows of its data before it learns: scaling or PCA."""
+    """Set what a new network knows before it learns: earlier weights, or scaling or PCA."""
+    if config.start is not None:
+        earlier = load_network(config.start)
+        if earlier.config != config.network:
+            raise DataError(
+                f"{config.start} holds a network of another structure than the run's; give the "
+                "run the same [network], or leave out start"
+            )
+        network.load_state_dict(earlier.state_dict())
+        return
     # a generator of its own: whether a PCA is fitted or found must not change the mini-batches
     rng = np.random.default_rng((config.seed, 1))
     if not isinstance(network, FNN):

@@ -11,11 +11,9 @@ from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import Network
 from stemblend.spectral import STFT
 from stemblend.training.config import TrainingConfig
+from stemblend.training.data import Songs
 from stemblend.training.excerpts import Batch
 from stemblend.training.objective import band_mask, spectral_sdr
-from stemblend.training.recordings import Recording
-
-Songs = Sequence[Sequence[Recording]]
 
 _VALIDATION_EXCERPTS = 12
 """Excerpts of a validation song, evenly spaced; a short song has fewer."""
