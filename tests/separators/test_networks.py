@@ -161,19 +161,20 @@ def test_networks_must_share_their_transform():
 def test_a_band_split_network_hears_relations_not_levels():
     """Louder in, louder out; silence around the sound changes nothing about its level."""
     network = small_bandsplit()
-    network.standardise(torch.randn(500, *network.input_mean.shape))
-    magnitude = torch.rand(1, 2, 65, 30)
+    network.standardise(torch.randn(500, 4, network.config.bins))
+    mixture = torch.randn(1, 2, 65, 30, dtype=torch.complex64)
     with torch.inference_mode():
-        estimate = network(magnitude)
+        estimate = network(mixture)
         assert estimate.shape == (1, 4, 2, 65, 30)
-        torch.testing.assert_close(network(100 * magnitude), 100 * estimate)
-        silent = network(torch.zeros_like(magnitude))
-        padded = network.features(functional.pad(magnitude, (0, 50)))[:, :30]
+        torch.testing.assert_close(network(100 * mixture), 100 * estimate)
+        silent = network(torch.zeros_like(mixture))
+        padded = network.features(functional.pad(mixture, (0, 50)))[:, :, :30]
     assert not silent.any()
-    torch.testing.assert_close(padded, network.features(magnitude))
-    assert (estimate <= magnitude[:, None]).all()
+    torch.testing.assert_close(padded, network.features(mixture))
+    masks = (estimate / mixture[:, None]).real
+    torch.testing.assert_close(estimate, masks * mixture[:, None])
+    assert ((masks > 0) & (masks < 1)).all()
     # bins above the bandwidth share the mask of the last one below
-    masks = estimate / magnitude[:, None]
     top = masks[:, :, :, network.config.bins - 1 :]
     torch.testing.assert_close(top, top[:, :, :, :1].expand_as(top))
 
@@ -240,19 +241,36 @@ def test_bands_cover_all_bins_and_widen():
         assert (np.diff(widths) >= -1).all()
 
 
-def test_a_band_split_network_hears_channels_one_by_one():
-    """Given the same level, what is on the left changes nothing about the masks on the right."""
+def test_a_band_split_network_hears_where_sounds_stand():
+    """Power over the channels' mean, and power in common over that mean, both less one."""
     network = small_bandsplit()
-    one, other, third = torch.rand(3, 1, 1, 65, 30)
-    # the level is one of all channels: keep it by exchanging time
+    sound = torch.polar(1 + torch.rand(1, 1, 65, 30), torch.rand(1, 1, 65, 30))
+    places = {
+        "middle": ((1, 1), (0, 0), 0),
+        "left": ((1, 0), (1, -1), -0.5),
+        "half left": ((1, 0.5), (0.6, -0.6), -0.1),
+        "out of phase": ((1, -1), (0, 0), -1),
+        "one of three": ((0, 3, 0), (-1, 2, -1), -2 / 3),
+    }
+    for name, (gains, shares, coherence) in places.items():
+        features = network.features(sound * torch.tensor(gains)[:, None, None])
+        for channel, share in enumerate(shares):
+            found = features[0, channel, :, 2:].movedim(1, 0)
+            expected = torch.tensor([float(share), coherence])[:, None, None].expand_as(found)
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0, msg=name)
+    mono = network.features(sound)
+    assert not mono[:, :, :, 2:].any()
+
+
+def test_a_band_split_network_treats_all_channels_alike():
+    network = small_bandsplit()
+    mixture = torch.randn(1, 3, 65, 30, dtype=torch.complex64)
     with torch.inference_mode():
-        masks = network.masks(torch.cat([one, other], 1))
-        swapped = network.masks(torch.cat([other, one], 1))
-        flipped = network.masks(torch.cat([one, other.flip(3)], 1))
-        louder = network.masks(torch.cat([one, 10 * third], 1))
-    torch.testing.assert_close(swapped, masks.flip(3))
-    torch.testing.assert_close(flipped[:, :, :, 0], masks[:, :, :, 0])
-    assert not torch.allclose(louder[:, :, :, 0], masks[:, :, :, 0])
+        estimate = network(mixture)
+        torch.testing.assert_close(network(mixture.flip(1)), estimate.flip(2))
+        # channels that are all the same are a mono song
+        same = network(mixture[:, :1].expand(1, 2, 65, 30))
+        torch.testing.assert_close(same[:, :, :1], network(mixture[:, :1]))
 
 
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])

@@ -4,8 +4,8 @@ The spectrum is cut into bands that widen with frequency. One BLSTM, the same fo
 along time; another, the same for every frame, runs along the bands (Luo and Yu, *Music source
 separation with band-split RNN*, IEEE/ACM TASLP 2023, of which this is a small relative). Sharing
 makes the network small, and what it learns of one band it knows of all, which helps where
-recordings are few. It hears one channel at a time: where a sound stands is left to the
-multichannel filter.
+recordings are few. It estimates one channel at a time, and hears how each bin of it stands among
+the others.
 """
 
 from itertools import pairwise
@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -21,6 +21,9 @@ from stemblend.separators.base import SOURCES
 from stemblend.separators.transform import BandTransformConfig
 
 _SILENCE = 1e-5
+
+_FAINT = 1e-3
+"""Magnitude, relative to the excerpt's level, below which differences are not heard."""
 
 
 class BandSplitConfig(BandTransformConfig):
@@ -38,7 +41,7 @@ class BandSplitConfig(BandTransformConfig):
     """
 
     kind: Literal["bandsplit"] = "bandsplit"
-    blocks: int = Field(default=2, ge=1)
+    blocks: int = Field(default=3, ge=1)
     features: int = Field(default=64, ge=1)
     cells: int = Field(default=64, ge=1)
     hidden: int = Field(default=128, ge=1)
@@ -70,7 +73,7 @@ class BandSplitConfig(BandTransformConfig):
 
 
 class BandSplit(nn.Module):
-    """Magnitude frames of single channels to the masks of `vocals, bass, drums, other`."""
+    """Spectrograms of mixtures to those of `vocals, bass, drums, other`, by masks."""
 
     def __init__(self, config: BandSplitConfig) -> None:
         super().__init__()
@@ -81,7 +84,7 @@ class BandSplit(nn.Module):
         self.register_buffer("input_scale", torch.ones(2, config.bins))
         size, cells = config.features, config.cells
         widths = [end - start for start, end in pairwise(config.edges)]
-        self.split = nn.ModuleList(nn.Linear(2 * width, size) for width in widths)
+        self.split = nn.ModuleList(nn.Linear(4 * width, size) for width in widths)
         self.along_time = nn.ModuleList(_Along(size, cells) for _ in range(config.blocks))
         self.along_bands = nn.ModuleList(_Along(size, cells) for _ in range(config.blocks))
         self.norm = nn.ModuleList(nn.LayerNorm(size) for _ in widths)
@@ -89,38 +92,60 @@ class BandSplit(nn.Module):
         self.widen = nn.ModuleList(_last(config.hidden, len(SOURCES) * width) for width in widths)
 
     def features(
-        self, magnitude: Float[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "excerpts frames 2 seen"]:
-        """Frames of the magnitudes and of their logarithms, relative to the excerpt's level.
+        self, mixture: Complex[Tensor, "batch channels bins frames"]
+    ) -> Float[Tensor, "batch channels frames 4 seen"]:
+        """What the network hears of each channel.
+
+        Magnitudes relative to the excerpt's level; the logarithms of these; the bin's power over
+        the mean of all channels, less 1; and the power of what the channels have in common (their
+        mean) over that mean, less 1. The last two are zero where all channels are alike.
 
         The level is the mean magnitude over all channels, each weighted by itself, so that
-        silence around the sound does not count. Channels come out as excerpts of their own.
+        silence around the sound does not count.
         """
-        seen = magnitude[:, :, : self.config.bins]
-        power = seen.square().sum((1, 2, 3), keepdim=True)
-        level = power / seen.sum((1, 2, 3), keepdim=True).clamp_min(_SILENCE)
-        frames = (seen / level.clamp_min(_SILENCE)).flatten(0, 1).transpose(1, 2)
-        return torch.stack([frames, torch.log(frames + 1e-3)], 2)
+        seen = mixture[:, :, : self.config.bins].transpose(2, 3)
+        power = seen.real.square() + seen.imag.square()
+        magnitude = power.sqrt()
+        over = (1, 2, 3)
+        level = power.sum(over, keepdim=True) / magnitude.sum(over, keepdim=True).clamp_min(
+            _SILENCE
+        )
+        level = level.clamp_min(_SILENCE)
+        floor = (_FAINT * level).square()
+        mean = power.mean(1, keepdim=True) + floor
+        common = seen.mean(1, keepdim=True)
+        coherence = (common.real.square() + common.imag.square() + floor) / mean - 1
+        share = (power + floor) / mean - 1
+        magnitude = magnitude / level
+        return torch.stack(
+            [magnitude, torch.log(magnitude + _FAINT), share, coherence.expand_as(share)], 3
+        )
 
-    def standardise(self, features: Float[Tensor, "frames 2 seen"]) -> None:
-        """Set mean and deviation of the input from rows of `features` of many mixtures."""
+    def standardise(self, features: Float[Tensor, "frames 4 seen"]) -> None:
+        """Set mean and deviation of the input from rows of `features` of many mixtures.
+
+        Only magnitudes and logarithms are scaled; the others lie between fixed bounds.
+        """
+        features = features[:, :2]
         self.input_mean.copy_(features.mean(0))
         deviation = features.std(0)
         floor = 1e-2 * features.std((0, 2))[:, None]
         self.input_scale.copy_(1 / torch.maximum(deviation, floor))
 
     def masks(
-        self, magnitude: Float[Tensor, "batch channels bins frames"]
+        self, features: Float[Tensor, "batch channels frames 4 seen"]
     ) -> Float[Tensor, "batch frames sources channels seen"]:
         """Masks between 0 and 1 for the bins that the network looks at.
 
         Args:
-            magnitude: mixture magnitudes `(batch, channels, bins, frames)`, not negative.
+            features: of a mixture, or of some of its channels, see `features`.
 
         Returns:
             `(batch, frames, sources, channels, seen)`.
         """
-        scaled = (self.features(magnitude) - self.input_mean) * self.input_scale
+        size = features.shape[:2]
+        spectral = (features[..., :2, :] - self.input_mean) * self.input_scale
+        scaled = torch.cat([spectral, features[..., 2:, :]], 3).flatten(0, 1)
         edges = list(pairwise(self.config.edges))
         bands = [
             layer(scaled[..., start:end].flatten(2))
@@ -137,30 +162,30 @@ class BandSplit(nn.Module):
             )
         ]
         joined = torch.cat(masks, 3).sigmoid()
-        return joined.unflatten(0, magnitude.shape[:2]).movedim(1, 3)
+        return joined.unflatten(0, size).movedim(1, 3)
 
     def gains(
-        self, magnitude: Float[Tensor, "batch channels bins frames"]
+        self, mixture: Complex[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch sources channels bins frames"]:
         """Masks between 0 and 1 for all bins, those above the network's bandwidth repeated."""
-        masks = self.masks(magnitude)
-        missing = magnitude.shape[2] - masks.shape[4]
+        masks = self.masks(self.features(mixture))
+        missing = mixture.shape[2] - masks.shape[4]
         top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
         return torch.cat([masks, top], 4).movedim(1, 4)
 
     def forward(
-        self, magnitude: Float[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch sources channels bins frames"]:
-        """Estimate the magnitudes of all sources.
+        self, mixture: Complex[Tensor, "batch channels bins frames"]
+    ) -> Complex[Tensor, "batch sources channels bins frames"]:
+        """Estimate all sources, with the mixture's phase.
 
         Args:
-            magnitude: mixture magnitudes `(batch, channels, bins, frames)`, not negative.
+            mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
 
         Returns:
-            Magnitudes `(batch, sources, channels, bins, frames)`, none above the mixture's.
-            Scaling the mixture scales them.
+            `(batch, sources, channels, bins, frames)`, no magnitude above the mixture's. Scaling
+            the mixture scales them.
         """
-        return self.gains(magnitude).float() * magnitude[:, None]
+        return self.gains(mixture).float() * mixture[:, None]
 
 
 def _last(hidden: int, size: int) -> nn.Linear:

@@ -19,6 +19,10 @@ _INAUDIBLE = 1e-12
 """Least magnitude that an estimate is divided by: an FNN may hear something in its context where
 the mixture is zero, and an infinite gain on nothing would be no number."""
 
+_BLSTM_BATCH = 4
+"""A BLSTM has one row of cells a window, so that several side by side take little longer. A
+band-split network has one a band and channel."""
+
 
 class NetworkSeparator:
     """One network a source, or a joint one for all, from mixture to source magnitudes.
@@ -97,18 +101,17 @@ class NetworkSeparator:
     ) -> Float32[np.ndarray, "sources channels samples"]:
         """Estimate raw stems, see `Separator.estimate`.
 
-        FNNs and band-split networks hear every channel by itself. A BLSTM hears the channels in
-        pairs; a channel without a partner is its own partner.
+        An FNN hears every channel by itself, a band-split network all of them. A BLSTM hears the
+        channels in pairs; a channel without a partner is its own partner.
         """
         wanted = self.sources if sources is None else tuple(sources)
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
-        magnitude = spectrogram.abs().clamp_min_(_INAUDIBLE)
         parts, raw = torch.view_as_real(spectrogram), torch.empty_like(spectrogram)
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for network in dict.fromkeys(self._networks[source] for source in wanted):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                gains = _gains(network, magnitude)
+                gains = _gains(network, spectrogram)
             for index, source in enumerate(wanted):
                 if self._networks[source] is not network:
                     continue
@@ -121,20 +124,21 @@ class NetworkSeparator:
         return stems
 
 
-def _gains(network: Network, magnitude: Tensor) -> Tensor:
-    """What to multiply the mixture by, given its magnitudes `(channels, bins, frames)`.
+def _gains(network: Network, mixture: Tensor) -> Tensor:
+    """What to multiply the mixture `(channels, bins, frames)` by.
 
     Returns `(targets, channels, bins, frames)`, one target unless the network is a joint one.
     """
     if isinstance(network, BandSplit):
-        return windows.in_windows(network.gains, magnitude)
+        return windows.in_windows(network.gains, mixture)
+    magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
     if isinstance(network, FNN):
         return network(magnitude[None]).div_(magnitude)
     channels = magnitude.shape[0]
     pairs = [magnitude[c : c + 2] for c in range(0, channels, 2)]
     estimates = []
     for pair in pairs:
-        estimate = windows.in_windows(network, pair.expand(2, -1, -1))
+        estimate = windows.in_windows(network, pair.expand(2, -1, -1), _BLSTM_BATCH)
         # a channel without a partner was its own partner
         estimates.append(estimate.mean(0, keepdim=True) if len(pair) == 1 else estimate)
     return torch.cat(estimates)[None].div_(magnitude)

@@ -83,7 +83,10 @@ def _standardise(
     stft, rate = network.config.stft, network.config.sample_rate
     for _ in range(_SCALING_BATCHES):
         mixture, targets, _ = transform(source.draw(rng, 4), stft, rate, torch.device("cpu"))
-        features.append(network.features(mixture.abs()).flatten(0, 1))
+        if isinstance(network, BandSplit):
+            features.append(network.features(mixture).flatten(0, 2))
+        else:
+            features.append(network.features(mixture.abs()).flatten(0, 1))
         powers.append(targets[:, 0].abs().square().mean((0, 3)).flatten())
     if isinstance(network, BandSplit):
         network.standardise(torch.cat(features))
@@ -188,7 +191,7 @@ def _train(
 
     def draw(rng: np.random.Generator) -> tuple[Batch, Tensor | None]:
         batch = source.draw(rng, config.batch, rank=world.rank, size=world.size)
-        if isinstance(network, FNN | BandSplit):
+        if isinstance(network, FNN):
             batch = batch.left()
         return batch, _equaliser(config, rng, world)
 
