@@ -29,18 +29,21 @@ from stemblend.training.validation import validate, validation_batches
 VARIANTS: dict[str, dict[str, Any]] = {
     "as the file says": {},
     "the same, other seed": {"seed": 1},
-    "the same, third seed": {"seed": 2},
+    "random gain from 0.1 to 1.4": {"augmentation": {"gain_interval": (0.1, 1.4)}},
+    "random gain from 0.1 to 1.4, other seed": {
+        "augmentation": {"gain_interval": (0.1, 1.4)},
+        "seed": 1,
+    },
     "no random gain (b)": {"augmentation": {"gain": False}},
-    "no mixing of songs (d), no levels": {"augmentation": {"mix": False}},
-    "three of ten mixtures from one song": {"augmentation": {"together": 0.3}},
-    "a source left out more often (0.25)": {"augmentation": {"drop": 0.25}},
     "speed, up to 3 semitones": {"augmentation": {"speed_semitones": 3.0}},
     "equaliser, up to 4 dB": {"augmentation": {"equaliser_db": 4.0}},
     "mono, 15 %": {"augmentation": {"mono": 0.15}},
     "band-limited, 25 %": {"augmentation": {"narrow": 0.25}},
-    "stereo width, up to 1.5": {"augmentation": {"width": 1.5}},
-    "room, 30 %": {"augmentation": {"room": 0.3}},
+    "three of ten mixtures from one song": {"augmentation": {"together": 0.3}},
+    "a source left out more often (0.25)": {"augmentation": {"drop": 0.25}},
     "codec, 30 %": {"augmentation": {"codec": 0.3}},
+    "room, 30 %": {"augmentation": {"room": 0.3}},
+    "stereo width, up to 1.5": {"augmentation": {"width": 1.5}},
 }
 SMALLEST_MP3 = ("MP3", 0.8)
 CPU = torch.device("cpu")
