@@ -11,11 +11,11 @@ and tells the memory beyond its input and result.
 """
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,15 +101,21 @@ def contest(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[s
     return best
 
 
+def resident(name: str) -> float:
+    """Megabytes that this process has in memory now (VmRSS), or had at most (VmHWM); Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(name))
+
+
 def memory(seconds: float, atoms: int) -> tuple[float, float, float]:
     """Megabytes of input, of the result, and beyond both, of one fit in a fresh process."""
     bases, magnitude = problem(atoms, int(seconds * RATE / HOP) + 1)
     fit_activations(magnitude[:, :100], bases, iterations=1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = resident("VmRSS")
     result = fit_activations(magnitude, bases, iterations=2)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     sizes = [array.nbytes / 2**20 for array in (magnitude, result)]
-    return sizes[0], sizes[1], peak - before - sizes[1]
+    return sizes[0], sizes[1], resident("VmHWM") - before - sizes[1]
 
 
 def main() -> None:

@@ -47,5 +47,8 @@ def demo(
         before, after = sdr(truth[name], mixture), sdr(truth[name], estimate)
         table.add_row(name, f"{before:.2f}", f"{after:.2f}", f"{after - before:+.2f}")
     out.print(table, soft_wrap=False)
-    out.print("The song is made in code; the networks learned from recorded music.")
+    out.print(
+        "The song is made in code. Some networks learned from others of its kind: "
+        "recorded music is harder."
+    )
     out.print(f"{output}/song, {output}/stems, {output}/truth: listen; {picture}: look")
