@@ -45,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "room, 30 %": {"augmentation": {"room": 0.3}},
     "stereo width, up to 1.5": {"augmentation": {"width": 1.5}},
 }
-SMALLEST_MP3 = ("MP3", 0.8)
+LOW_QUALITY_MP3 = ("MP3", 0.8)
 CPU = torch.device("cpu")
 
 
@@ -62,7 +62,7 @@ def levelled(song: Sequence[Recording], batch: Batch, targets: tuple[str, ...]) 
 def encoded(batch: Batch, rate: int) -> Batch:
     """The mixture through a lossy encoder; what that changes belongs to no source."""
     mixture = batch.mixture
-    coded = np.stack([through_codec(wave, SMALLEST_MP3, rate) for wave in mixture])
+    coded = np.stack([through_codec(wave, LOW_QUALITY_MP3, rate) for wave in mixture])
     return replace(batch, rest=coded - batch.targets.sum(1))
 
 

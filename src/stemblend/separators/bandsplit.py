@@ -102,6 +102,13 @@ class BandSplit(nn.Module):
 
         The level is the mean magnitude over all channels, each weighted by itself, so that
         silence around the sound does not count.
+
+        Args:
+            mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
+
+        Returns:
+            `(batch, channels, frames, 4, seen)`: no units, the third between −1 and one less than
+            there are channels, the fourth between −1 and 0.
         """
         seen = mixture[:, :, : self.config.bins].transpose(2, 3)
         power = seen.real.square() + seen.imag.square()
@@ -167,7 +174,14 @@ class BandSplit(nn.Module):
     def gains(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch sources channels bins frames"]:
-        """Masks between 0 and 1 for all bins, those above the network's bandwidth repeated."""
+        """Masks between 0 and 1 for all bins, those above the network's bandwidth repeated.
+
+        Args:
+            mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
+
+        Returns:
+            `(batch, sources, channels, bins, frames)`.
+        """
         masks = self.masks(self.features(mixture))
         missing = mixture.shape[2] - masks.shape[4]
         top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
