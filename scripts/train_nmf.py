@@ -4,7 +4,7 @@
     python scripts/train_nmf.py SONGS OUT --sweep atoms 5 10 15 20 25 30 --validation PATTERN ...
 
 Writes the model files OUT/snmf.toml, OUT/dnmf.toml and OUT/deepnmf.toml with their weights, each on
-top of the one before, in 16 bits a number. Songs whose names fit a validation pattern are not
+top of the one before, in 8 bits a number. Songs whose names fit a validation pattern are not
 learned from, but tell when to stop; their raw SDRs (ten times the logarithm of source energy over
 error energy, whole song, both channels) are printed for the mixture as every estimate and for each
 model, and with --development those of the songs that were learned from, too. With --sweep it trains
@@ -116,7 +116,7 @@ def main() -> None:
     models = {"snmf": snmf, "dnmf": dnmf, "deepnmf": deepnmf}
     for name, model in models.items():
         path = arguments.out / f"{name}.safetensors"
-        save_factorisation(model, path, {"licence": arguments.licence}, bits=16)
+        save_factorisation(model, path, {"licence": arguments.licence}, bits=8)
         save_factorisation_model(path.with_suffix(".toml"), path, model.config.sources)
     complete = [track for track in tracks if all(len(sources) == 1 for sources in track.stems)]
     scored = {"validation": kept, "development": complete if arguments.development else []}

@@ -22,6 +22,7 @@ from stemblend.datasets.synthesis.score import (
     build_chord,
     frequency,
 )
+from stemblend.datasets.synthesis.synths import pump, render_lead
 from stemblend.datasets.synthesis.voice import Singer, glottal_pulses, sing_phrase
 from stemblend.datasets.synthetic import SOURCES, render_song, write_songs
 from stemblend.errors import DataError
@@ -103,6 +104,58 @@ def test_seeds_differ_in_key_tempo_form_and_sound():
         spectra = [np.abs(np.fft.rfft(song[source].mean(0))) for song in songs]
         alike = [np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairwise(spectra)]
         assert max(alike) < 0.9, source
+
+
+def test_an_electronic_song_has_another_accompaniment_to_the_same_parts():
+    acoustic, first, second = (
+        render_song(4, seconds=4.0, sample_rate=16000, electronic=electronic)
+        for electronic in (False, True, True)
+    )
+    for source in SOURCES:
+        np.testing.assert_array_equal(first[source], second[source])
+        assert np.isfinite(first[source]).all()
+        alike = np.corrcoef(acoustic[source].ravel(), first[source].ravel())[0, 1]
+        # all stems are scaled together, and the room is shared
+        assert alike < 0.5 if source == "other" else alike > 0.999, source
+
+
+def test_electronic_songs_differ_in_sound():
+    songs = [render_song(s, seconds=6.0, sample_rate=8000, electronic=True) for s in range(5)]
+    spectra = [np.abs(np.fft.rfft(song["other"].mean(0))) for song in songs]
+    alike = [np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b) for a, b in pairwise(spectra)]
+    assert max(alike) < 0.9
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_lead_plays_its_notes_in_some_octave(seed):
+    notes = [(0.0, 60.0), (0.8, 67.0), (1.6, 63.0)]
+    phrase = tuple(Syllable(start, 0.8, pitch, 0.8, "", "a") for start, pitch in notes)
+    lead = render_lead([phrase], 3 * RATE, RATE, np.random.default_rng(seed)).mean(0)
+    spectra = []
+    for start, pitch in notes:
+        # a whole number of octaves from note to note: partials of all of them coincide
+        held = lead[int((start + 0.25) * RATE) : int((start + 0.7) * RATE)]
+        spectrum = np.abs(np.fft.rfft(held * np.hanning(len(held)), 8 * len(held)))
+        hertz = np.fft.rfftfreq(8 * len(held), 1 / RATE)
+        near = [
+            spectrum[np.abs(hertz / (order * frequency(pitch) / 2) - 1) < 0.05].max()
+            for order in (1, 2, 4)
+        ]
+        between = [
+            spectrum[np.abs(hertz / (order * frequency(pitch + 5.5) / 2) - 1) < 0.02].max()
+            for order in (1, 2, 4)
+        ]
+        spectra.append(max(near) / max(between))
+    assert min(spectra) > 5
+
+
+def test_pumping_ducks_at_the_kick_and_recovers():
+    gain = pump([Hit(0.5, "kick", 1.0)], RATE, RATE, np.random.default_rng(0))
+    assert np.all(gain[: RATE // 2] == 1)
+    assert gain.min() == gain[RATE // 2] < 0.75
+    assert gain.min() >= 0.1
+    assert np.all(np.diff(gain[RATE // 2 :]) > 0)
+    assert gain[-1] > 0.85
 
 
 def test_the_composition_does_not_depend_on_the_sample_rate():

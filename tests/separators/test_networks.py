@@ -191,7 +191,8 @@ def test_a_band_split_network_gives_the_sources_that_are_asked_for():
 
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
 def test_blocks_equal_the_whole_song(monkeypatch, kind):
-    """Far below the -60 dB at which a seam would begin to matter."""
+    """A window by itself is rounded differently in bfloat16, so that must be off here."""
+    monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
     separator = NetworkSeparator({"vocals": kind()})
     song = np.random.default_rng(0).standard_normal((2, 100_000)).astype(np.float32)
     whole = separator.estimate(song)
@@ -203,16 +204,25 @@ def test_blocks_equal_the_whole_song(monkeypatch, kind):
     )
     difference = estimate_in_blocks(separator, song) - whole
     assert len(windows) > 5
-    # the last block has a single whole window, which bfloat16 rounds differently in a batch
-    assert 10 * np.log10(np.square(difference).mean() / np.square(song).mean()) < -90
+    assert np.square(difference).mean() <= 1e-9 * np.square(song).mean()
 
 
-def test_windows_of_a_network_without_memory_leave_no_trace():
-    magnitude = torch.rand(2, 5, 4000)
-    torch.testing.assert_close(in_windows(lambda m: 0.5 * m, magnitude), 0.5 * magnitude)
-    for frames in (1, 2, 24, 61, 83, 441, 443, 502, 524, 965, 4000):
-        part = magnitude[..., :frames]
-        torch.testing.assert_close(in_windows(lambda m: m.square(), part), part.square())
+@pytest.mark.parametrize("samples", [1, 2, 19, 20, 100, 119, 120, 121, 219, 220, 999, 1000])
+def test_windows_of_a_system_without_memory_leave_no_trace(samples):
+    song = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
+    lengths = []
+
+    def system(windows: np.ndarray) -> np.ndarray:
+        lengths.append(windows.shape)
+        return np.stack([0.5 * windows, windows**2], 1)
+
+    found = in_windows(system, song, 100, 20, batch=3)
+    np.testing.assert_allclose(found, np.stack([0.5 * song, song**2]), rtol=1e-6, atol=1e-6)
+    assert all(length == 120 for _, _, length in lengths[:-1])
+    assert lengths[-1][2] <= 120
+    assert max(batch for batch, _, _ in lengths) <= 3
+    # a song that ends within the crossfade needs no further window
+    assert sum(batch for batch, _, _ in lengths) == max(-(-(samples - 20) // 100), 1)
 
 
 @pytest.mark.parametrize(

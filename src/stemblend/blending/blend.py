@@ -70,9 +70,11 @@ class Blend:
             return None
         pairs = [(m.sample_rate, s) for m, s in zip(self._members, supports, strict=True) if s]
         step = block_step([(rate, support.step) for rate, support in pairs], SAMPLE_RATE)
-        before = max(-(-support.before * SAMPLE_RATE // rate) for rate, support in pairs)
-        after = max(-(-support.after * SAMPLE_RATE // rate) for rate, support in pairs)
-        return BlockSupport(before, after, step)
+
+        def longest(field: str) -> int:
+            return max(-(-getattr(support, field) * SAMPLE_RATE // rate) for rate, support in pairs)
+
+        return BlockSupport(longest("before"), longest("after"), step, longest("fade"))
 
     @property
     def weights(self) -> dict[str, tuple[float, ...]]:

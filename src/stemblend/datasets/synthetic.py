@@ -20,6 +20,7 @@ from stemblend.datasets.synthesis.drums import render_drums
 from stemblend.datasets.synthesis.dsp import add_room, draw_room, fade_ends
 from stemblend.datasets.synthesis.keys import render_keys
 from stemblend.datasets.synthesis.score import Score
+from stemblend.datasets.synthesis.synths import render_synths
 from stemblend.datasets.synthesis.voice import draw_singer, render_voice
 from stemblend.errors import DataError
 
@@ -62,7 +63,11 @@ def _active_rms(stem: Float32[np.ndarray, "2 samples"], sample_rate: int) -> flo
 
 
 def render_song(
-    seed: int | np.random.Generator, *, seconds: float = 20.0, sample_rate: int = 44100
+    seed: int | np.random.Generator,
+    *,
+    seconds: float = 20.0,
+    sample_rate: int = 44100,
+    electronic: bool = False,
 ) -> Stems:
     """Compose and render a song.
 
@@ -70,6 +75,8 @@ def render_song(
         seed: of the song, not negative; or a generator, from which a few numbers are drawn.
         seconds: length of the song. A song begins with one or two bars without voice.
         sample_rate: samples a second, 8000 to 192000. The composition does not depend on it.
+        electronic: whether `other` is played by synthesisers with a lead, rather than by organ,
+            piano, bells and strings.
 
     Returns:
         The stems `vocals, bass, drums, other` in this order, each float32 `(2, samples)` with
@@ -98,11 +105,18 @@ def render_song(
     drawn = np.random.default_rng(seed).integers(2**63, size=6)
     score_rng, voice_rng, bass_rng, drums_rng, keys_rng, mix_rng = map(np.random.default_rng, drawn)
     score = compose(score_rng, seconds=seconds)
+    parts = (score.chords, score.arpeggio)
+    if electronic:
+        other = render_synths(
+            score.lead, *parts, score.drums, score.tempo, samples, sample_rate, keys_rng
+        )
+    else:
+        other = render_keys(*parts, samples, sample_rate, keys_rng)
     dry = {
         "vocals": _render_vocals(score, samples, sample_rate, voice_rng),
         "bass": render_bass(score.bass, samples, sample_rate, bass_rng),
         "drums": render_drums(score.drums, samples, sample_rate, drums_rng),
-        "other": render_keys(score.chords, score.arpeggio, samples, sample_rate, keys_rng),
+        "other": other,
     }
     decibels = {source: mix_rng.normal(0.0, 1.5) for source in SOURCES}
     sends = {source: mix_rng.uniform(*_MIX[source][1:]) for source in SOURCES}
@@ -126,6 +140,7 @@ def write_songs(
     *,
     seconds: float = 20.0,
     sample_rate: int = 44100,
+    electronic: bool = False,
     format: str = "wav",
 ) -> list[Path]:
     """Render songs into a folder of songs: `folder/synthetic-0007/<source>.<format>` for seed 7.
@@ -135,6 +150,7 @@ def write_songs(
         seeds: one song each.
         seconds: length of each song.
         sample_rate: samples a second.
+        electronic: as of `render_song`.
         format: `wav` (32-bit float, exactly what `render_song` gives) or `flac` (24 bit).
 
     Returns:
@@ -147,7 +163,7 @@ def write_songs(
         raise DataError(f"synthetic songs cannot be written as {format!r}; use wav or flac")
     songs = []
     for seed in seeds:
-        stems = render_song(seed, seconds=seconds, sample_rate=sample_rate)
+        stems = render_song(seed, seconds=seconds, sample_rate=sample_rate, electronic=electronic)
         song = Path(folder) / f"synthetic-{seed:04d}"
         try:
             song.mkdir(parents=True, exist_ok=True)

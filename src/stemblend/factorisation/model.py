@@ -8,14 +8,13 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Shaped
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stemblend.errors import ModelError
 from stemblend.factorisation.reconstruction import source_parts
 from stemblend.factorisation.updates import fit_activations
-from stemblend.files import write_safetensors
 from stemblend.spectral import STFT
+from stemblend.weight_files import read_tensors, write_tensors
 
 
 class NMFConfig(BaseModel):
@@ -173,9 +172,8 @@ def save_factorisation(
             those of the first updates.
         path: a safetensors file.
         metadata: further strings to store, such as the licence.
-        bits: 32 or 16 a number.
+        bits: 32, 16 or 8 a number, see `stemblend.weight_files`.
     """
-    kind = torch.float16 if bits == 16 else torch.float32
     tensors = {"bases": factorisation.bases}
     tensors |= {f"untied.{number}": layer for number, layer in enumerate(factorisation.untied)}
     if not torch.equal(
@@ -185,11 +183,8 @@ def save_factorisation(
         tensors["reconstruction"] = (
             factorisation.reconstruction / factorisation.reconstruction.max()
         )
-    write_safetensors(
-        path,
-        {name: value.to(kind) for name, value in tensors.items()},
-        {"factorisation": factorisation.config.model_dump_json(), **metadata},
-    )
+    described = {"factorisation": factorisation.config.model_dump_json(), **metadata}
+    write_tensors(path, tensors, described, bits=bits)
 
 
 def load_factorisation(path: Path) -> Factorisation:
@@ -198,16 +193,7 @@ def load_factorisation(path: Path) -> Factorisation:
     Raises:
         ModelError: if the file is missing, damaged, or holds something else.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError as error:
-        raise ModelError(f"the weight file {path} is missing; install it again") from error
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"the weight file {path} is damaged ({error}); install it again"
-        ) from error
+    tensors, metadata = read_tensors(path)
     try:
         config = NMFConfig.model_validate(json.loads(metadata["factorisation"]))
         bases = tensors["bases"]

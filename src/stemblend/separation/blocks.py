@@ -27,9 +27,9 @@ def overlapping_estimates(
 ) -> Iterator[Float32[np.ndarray, "sources channels _"]]:
     """Apply `estimate` to overlapping windows of a stream and join the results.
 
-    The first tenth of a second of a block is crossfaded with what the window before it says
-    there. Each window reaches so far beyond its block that everything that is used had its
-    context on both sides.
+    The first tenth of a second of a block, or more if `support` says so, is crossfaded with what
+    the window before it says there. Each window reaches so far beyond its block that everything
+    that is used had its context on both sides.
 
     Args:
         blocks: the mixture in pieces of any length, `(channels, length)`.
@@ -47,7 +47,7 @@ def overlapping_estimates(
             yield estimate(np.concatenate(whole, axis=1))
         return
     block = max(round(BLOCK_SECONDS * sample_rate / support.step), 1) * support.step
-    fade = min(int(FADE_SECONDS * sample_rate), block)
+    fade = min(max(int(FADE_SECONDS * sample_rate), support.fade), block)
     before = -(-support.before // support.step) * support.step
     after = support.after + fade
     window: np.ndarray | None = None  # samples from `start` on

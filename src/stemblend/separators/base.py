@@ -15,7 +15,7 @@ SAMPLE_RATE = 44100
 """The rate in Hz at which songs are blended, filtered and put together."""
 
 FADE_SECONDS = 0.1
-"""Blocks of a song reach so far into the next one, with which they are crossfaded."""
+"""Blocks of a song reach at least so far into the next one, with which they are crossfaded."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,13 @@ class BlockSupport:
         before: samples needed before a block that begins on the grid.
         after: samples needed after a block and its crossfade with the next one.
         step: the grid: blocks begin on multiples of it.
+        fade: least length of the crossfade of a block with the next one.
     """
 
     before: int
     after: int
     step: int
+    fade: int = 0
 
 
 @runtime_checkable

@@ -1,17 +1,18 @@
 """Networks that estimate magnitudes, put behind the separator's interface."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Complex, Float, Float32
 from torch import Tensor
 
 from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
 from stemblend.separators import windows
 from stemblend.separators.bandsplit import BandSplit
-from stemblend.separators.base import FADE_SECONDS, SOURCES, BlockSupport
+from stemblend.separators.base import SOURCES, BlockSupport
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import Network
 
@@ -77,21 +78,13 @@ class NetworkSeparator:
     def block_support(self) -> BlockSupport:
         """FNNs need their context frames, recurrent ones the windows in which they work."""
         hop = self._stft.hop
-        # the frames at the ends of a block are half empty
-        edge = -(-self._stft.n_fft // hop)
-        reach = max(
-            (n.config.reach for n in self._networks.values() if isinstance(n, FNN)), default=0
-        )
-        before = after = (reach + edge) * hop
-        step = hop
-        if not all(isinstance(network, FNN) for network in self._networks.values()):
-            step = windows.HOP * hop
-            before = max(before, step)
-            frames = windows.OFFSET + windows.OVERLAP + edge
-            if FADE_SECONDS * self._sample_rate > (windows.OFFSET - edge) * hop:
-                frames += windows.HOP  # the crossfade reaches into one more window
-            after = max(after, frames * hop)
-        return BlockSupport(before, after, step)
+        networks = self._networks.values()
+        reach = max((n.config.reach for n in networks if isinstance(n, FNN)), default=None)
+        # the frames at the ends of a block are half empty; crossfades of windows hide them
+        context = 0 if reach is None else (reach + -(-self._stft.n_fft // hop)) * hop
+        if all(isinstance(network, FNN) for network in networks):
+            return BlockSupport(context, context, hop)
+        return BlockSupport(context, context, windows.HOP * hop, windows.OVERLAP * hop)
 
     @torch.inference_mode()
     def estimate(
@@ -105,40 +98,56 @@ class NetworkSeparator:
         channels in pairs; a channel without a partner is its own partner.
         """
         wanted = self.sources if sources is None else tuple(sources)
+        hop = self._stft.hop
+        stems = np.empty((len(wanted), *mixture.shape), np.float32)
+        for network in dict.fromkeys(self._networks[source] for source in wanted):
+            slots = [i for i, source in enumerate(wanted) if self._networks[source] is network]
+            # a joint network gives all sources, of which not all may be wanted
+            joint = isinstance(network, BandSplit)
+            rows = [SOURCES.index(wanted[slot]) if joint else 0 for slot in slots]
+            estimate = partial(self._network_stems, network, rows)
+            if isinstance(network, FNN):
+                found = estimate(mixture[None])[0]
+            else:
+                batch = 1 if joint else _BLSTM_BATCH
+                steps = (windows.HOP * hop, windows.OVERLAP * hop)
+                found = windows.in_windows(estimate, mixture, *steps, batch)
+            stems[slots] = found
+        return stems
+
+    def _network_stems(
+        self,
+        network: Network,
+        rows: Sequence[int],
+        mixture: Float32[np.ndarray, "batch channels samples"],
+    ) -> Float32[np.ndarray, "batch sources channels samples"]:
+        """Stems of those targets of a network whose numbers `rows` gives."""
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
         parts, raw = torch.view_as_real(spectrogram), torch.empty_like(spectrogram)
-        stems = np.empty((len(wanted), *mixture.shape), np.float32)
-        for network in dict.fromkeys(self._networks[source] for source in wanted):
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                gains = _gains(network, spectrogram)
-            for index, source in enumerate(wanted):
-                if self._networks[source] is not network:
-                    continue
-                # the gain is applied to real and imaginary parts, for songs are long, and torch
-                # would make a complex copy of it
-                gain = gains[SOURCES.index(source) if isinstance(network, BandSplit) else 0]
-                torch.mul(parts, gain[..., None], out=torch.view_as_real(raw))
-                stems[index] = self._stft.inverse(raw, samples).numpy(force=True)
-            del gains
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            gains = _gains(network, spectrogram)
+        stems = np.empty((len(mixture), len(rows), *mixture.shape[1:]), np.float32)
+        for slot, row in enumerate(rows):
+            # the gain is applied to real and imaginary parts, for songs are long, and torch would
+            # make a complex copy of it
+            torch.mul(parts, gains[:, row, ..., None], out=torch.view_as_real(raw))
+            stems[:, slot] = self._stft.inverse(raw, samples).numpy(force=True)
         return stems
 
 
-def _gains(network: Network, mixture: Tensor) -> Tensor:
-    """What to multiply the mixture `(channels, bins, frames)` by.
-
-    Returns `(targets, channels, bins, frames)`, one target unless the network is a joint one.
-    """
+def _gains(
+    network: Network, mixture: Complex[Tensor, "batch channels bins frames"]
+) -> Float[Tensor, "batch targets channels bins frames"]:
+    """What to multiply the mixture by: for one target unless the network is a joint one."""
     if isinstance(network, BandSplit):
-        return windows.in_windows(network.gains, mixture)
+        return network.gains(mixture)
     magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
     if isinstance(network, FNN):
-        return network(magnitude[None]).div_(magnitude)
-    channels = magnitude.shape[0]
-    pairs = [magnitude[c : c + 2] for c in range(0, channels, 2)]
+        return network(magnitude).div_(magnitude)[:, None]
     estimates = []
-    for pair in pairs:
-        estimate = windows.in_windows(network, pair.expand(2, -1, -1), _BLSTM_BATCH)
+    for pair in magnitude.split(2, 1):
+        estimate = network(pair.expand(-1, 2, -1, -1))
         # a channel without a partner was its own partner
-        estimates.append(estimate.mean(0, keepdim=True) if len(pair) == 1 else estimate)
-    return torch.cat(estimates)[None].div_(magnitude)
+        estimates.append(estimate.mean(1, keepdim=True) if pair.shape[1] == 1 else estimate)
+    return torch.cat(estimates, 1).div_(magnitude)[:, None]

@@ -17,7 +17,7 @@ from torch.nn import functional
 from stemblend.errors import ModelError
 from stemblend.separators.base import SOURCES
 from stemblend.separators.transform import BandTransformConfig
-from stemblend.separators.weights import read_tensors, write_tensors
+from stemblend.weight_files import read_tensors, write_tensors
 
 _SILENCE = 1e-7
 _FAINT = 1e-4

@@ -1,5 +1,7 @@
 """Composition: key, tempo, form and progression of a song, its bass line, chords and arpeggio."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from stemblend.datasets.synthesis.melody import write_vocals
@@ -10,6 +12,7 @@ from stemblend.datasets.synthesis.score import (
     Chord,
     Clock,
     Note,
+    Phrase,
     Score,
     Section,
     build_chord,
@@ -207,6 +210,24 @@ def _write_arpeggio(sections: list[Section], clock: Clock, rng: np.random.Genera
     return notes
 
 
+def _write_lead(
+    sections: list[Section],
+    clock: Clock,
+    tonic: int,
+    mode: str,
+    centre: int,
+    rng: np.random.Generator,
+) -> tuple[Phrase, ...]:
+    """A melody of the voice's kind, for an instrument, in other sections than the voice's."""
+    share = rng.uniform(0.3, 0.9)
+    plays = [rng.random() < share for _ in sections]
+    led = [
+        replace(section, players=frozenset({"vocals"} if played else ()))
+        for section, played in zip(sections, plays, strict=True)
+    ]
+    return write_vocals(led, clock, tonic, mode, centre, rng)[0]
+
+
 def compose(
     rng: np.random.Generator, *, seconds: float = 20.0, tempo: float | None = None
 ) -> Score:
@@ -241,4 +262,6 @@ def compose(
         arpeggio=tuple(_write_arpeggio(sections, clock, rng)),
         vocals=lead,
         backing=backing,
+        # last, so that what it draws changes nothing else
+        lead=_write_lead(sections, clock, tonic, mode, centre + int(rng.integers(0, 8)), rng),
     )

@@ -31,11 +31,32 @@ def oscillate(
     Returns:
         The waveform, at the amplitudes asked for; read linearly from one finely sampled period.
     """
-    audible = min(len(partials), int(_HIGHEST * sample_rate / frequency), _TABLE // 8)
+    place = phase + frequency / sample_rate * np.arange(samples)
+    return read_period(partials, frequency, place, sample_rate)
+
+
+def read_period(
+    partials: Float[np.ndarray, " partials"],
+    highest: float,
+    place: Float[np.ndarray, " samples"],
+    sample_rate: int,
+) -> Float[np.ndarray, " samples"]:
+    """Read a periodic waveform at any places, as an oscillator whose pitch moves does.
+
+    Args:
+        partials: amplitude of the 1st, 2nd, … partial.
+        highest: highest frequency of the fundamental in Hz; no partial of it above half the
+            rate sounds.
+        place: where to read, in periods.
+        sample_rate: samples a second.
+
+    Returns:
+        The waveform, at the amplitudes asked for; read linearly from one finely sampled period.
+    """
+    audible = min(len(partials), int(_HIGHEST * sample_rate / highest), _TABLE // 8)
     spectrum = np.zeros(_TABLE // 2 + 1, dtype=complex)
     spectrum[1 : audible + 1] = -0.5j * _TABLE * partials[:audible]
     period = np.fft.irfft(spectrum)
-    place = phase + frequency / sample_rate * np.arange(samples)
     place = (place - np.floor(place)) * _TABLE
     # faster than np.interp, which searches: the table's places are whole numbers
     entry = place.astype(np.intp)

@@ -119,6 +119,7 @@ class Score:
         drums, bass, chords, arpeggio: what each plays, in order of time within a bar.
         vocals: the phrases of the lead voice.
         backing: phrases of a second voice in thirds above the lead; often none.
+        lead: phrases of an instrument that sings along or fills in; often none in a section.
     """
 
     tempo: float
@@ -131,6 +132,7 @@ class Score:
     arpeggio: tuple[Note, ...]
     vocals: tuple[Phrase, ...]
     backing: tuple[Phrase, ...]
+    lead: tuple[Phrase, ...]
 
 
 def build_chord(tonic: int, mode: str, degree: int, size: int = 3) -> Chord:

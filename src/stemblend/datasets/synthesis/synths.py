@@ -1,0 +1,359 @@
+"""Synthesisers: a lead that glides and sways, swept pads and plucks, echoes, and a pumping mix.
+
+A held, bending tone of one synthesiser is the sound most easily taken for a voice. Songs with many
+such tones, and no voice, teach a separator the difference.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.signal
+from jaxtyping import Complex, Float, Float32
+from scipy.ndimage import gaussian_filter1d
+
+from stemblend.datasets.synthesis.dsp import (
+    fade_ends,
+    filter_band,
+    filter_moving,
+    oscillate,
+    place,
+    read_period,
+)
+from stemblend.datasets.synthesis.score import Hit, Note, Phrase, frequency
+
+_PARTIALS = 80
+_CONTROL = 500
+"""Values a second of pitch and loudness of the lead."""
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """A resonant low-pass that opens with each note and sways with time.
+
+    Attributes:
+        edge_hz: where it rests.
+        sweep_octaves: how far above that a note opens it.
+        fall: seconds in which the sweep falls to 1/e.
+        resonance: gain at the edge, 0.7 for none.
+        poles: pairs of poles.
+        sway_octaves, sway_hz: depth and rate of a slow oscillation.
+        track: share of the keyboard that the edge follows, from 440 Hz.
+    """
+
+    edge_hz: float
+    sweep_octaves: float
+    fall: float
+    resonance: float
+    poles: int
+    sway_octaves: float
+    sway_hz: float
+    track: float
+
+
+def _draw_filter(rng: np.random.Generator) -> _Filter:
+    return _Filter(
+        edge_hz=float(np.exp(rng.uniform(np.log(400.0), np.log(6000.0)))),
+        sweep_octaves=float(rng.uniform(0.0, 3.0)),
+        fall=float(np.exp(rng.uniform(np.log(0.05), np.log(1.2)))),
+        resonance=float(rng.uniform(0.7, 5.0)),
+        poles=int(rng.integers(1, 3)),
+        sway_octaves=float(rng.uniform(0.0, 1.0)) if rng.random() < 0.4 else 0.0,
+        sway_hz=float(np.exp(rng.uniform(np.log(0.05), np.log(6.0)))),
+        track=float(rng.uniform(0.0, 1.0)),
+    )
+
+
+def _response(
+    settings: _Filter, hertz: float, began: float, onsets: Float[np.ndarray, " notes"]
+) -> Callable[
+    [Float[np.ndarray, "bins 1"], Float[np.ndarray, " frames"]],
+    Complex[np.ndarray, "bins frames"],
+]:
+    """The filter's response to a tone; the newest of `onsets` (seconds, rising) opens it."""
+
+    def response(
+        frequencies: Float[np.ndarray, "bins 1"], times: Float[np.ndarray, " frames"]
+    ) -> Complex[np.ndarray, "bins frames"]:
+        newest = np.maximum(np.searchsorted(onsets, times, side="right") - 1, 0)
+        since = np.maximum(times - onsets[newest], 0.0)
+        octaves = settings.sweep_octaves * np.exp(-since / settings.fall)
+        sway = np.sin(2 * np.pi * settings.sway_hz * (times + began))
+        octaves = octaves + settings.sway_octaves * sway
+        edge = settings.edge_hz * (hertz / 440.0) ** settings.track * 2.0**octaves
+        ratio = frequencies / np.clip(edge, 60.0, 18000.0)
+        # each further pair of poles is without resonance, so that the peak stays as drawn
+        first = 1.0 / (1.0 - ratio**2 + 1j * ratio / settings.resonance)
+        return first / (1.0 - ratio**2 + 1.41j * ratio) ** (settings.poles - 1)
+
+    return response
+
+
+def _draw_wave(rng: np.random.Generator) -> Float[np.ndarray, " partials"]:
+    """Partials of a sawtooth, square, narrow pulse, soft triangle, or of a shape with formants."""
+    order = np.arange(1, _PARTIALS + 1)
+    shape = rng.choice(["sawtooth", "square", "pulse", "triangle", "formant", "drawbars"])
+    if shape == "sawtooth":
+        return 0.6 / order
+    if shape == "square":
+        return 0.8 * (order % 2) / order
+    if shape == "pulse":
+        return 0.8 * np.sin(np.pi * order * rng.uniform(0.08, 0.4)) / order
+    if shape == "triangle":
+        return (order % 2) / order**2 + rng.uniform(0.0, 0.3) / order**1.5
+    if shape == "formant":
+        centre, width = rng.uniform(2, 12), rng.uniform(1, 4)
+        return 0.4 / order + 0.6 * np.exp(-(((order - centre) / width) ** 2))
+    partials = np.zeros(_PARTIALS)
+    chosen = rng.choice(12, 4, replace=False)
+    partials[chosen] = rng.uniform(0.1, 0.5, 4)
+    partials[0] += 0.5
+    return partials
+
+
+def _play_phrase(
+    phrase: Phrase,
+    sample_rate: int,
+    rng: np.random.Generator,
+    *,
+    wave: Float[np.ndarray, " partials"],
+    detune: Float[np.ndarray, " voices"],
+    settings: _Filter,
+    glide: float,
+    vibrato: tuple[float, float, float],
+    attack: float,
+    legato: float,
+    octave: int,
+    release: float,
+) -> Float[np.ndarray, "2 samples"]:
+    """One line on one oscillator bank, from the first note's start to the last one's release."""
+    began = phrase[0].start
+    onsets = np.array([note.start - began for note in phrase])
+    length = phrase[-1].start + phrase[-1].duration - began + release
+    control = np.arange(max(int(length * _CONTROL), 2)) / _CONTROL
+    current = np.maximum(np.searchsorted(onsets, control, side="right") - 1, 0)
+    pitch = np.array([note.pitch + 12.0 * octave for note in phrase])[current]
+    pitch = gaussian_filter1d(pitch, max(glide * _CONTROL, 1e-3), mode="nearest")
+    since = control - onsets[current]
+    rate, depth, delay = vibrato
+    rise = np.clip((since - delay) / 0.3, 0.0, 1.0)
+    pitch = pitch + depth * rise * np.sin(2 * np.pi * rate * control)
+    held = np.array([note.duration for note in phrase])[current] * legato
+    strike = 1.0 - np.exp(-np.maximum(since, 0.0) / attack)
+    level = strike * np.where(since < held, 1.0, np.exp(-(since - held) / max(release / 3, 0.01)))
+    level *= np.array([note.velocity for note in phrase])[current]
+    level = gaussian_filter1d(level, 1.0, mode="nearest")
+    time = np.arange(int(length * sample_rate)) / sample_rate
+    hertz = frequency(np.interp(time, control, pitch))
+    tones = []
+    for cents in detune:
+        speed = 2.0 ** (cents / 1200.0)
+        place_now = rng.random() + np.cumsum(speed * hertz) / sample_rate
+        tones.append(read_period(wave, speed * float(hertz.max()), place_now, sample_rate))
+    centre = float(np.median(hertz))
+    response = _response(settings, centre, began, onsets)
+    # outer voices to the sides, the middle one in the centre
+    spread = np.linspace(-0.8, 0.8, len(tones)) if len(tones) > 1 else np.zeros(1)
+    left = sum(tone * np.sqrt(1 - side) for tone, side in zip(tones, spread, strict=True))
+    right = sum(tone * np.sqrt(1 + side) for tone, side in zip(tones, spread, strict=True))
+    gain = np.interp(time, control, level) / np.sqrt(len(tones))
+    if len(tones) == 1:
+        both = filter_moving(np.asarray(left), response, sample_rate)[None].repeat(2, 0)
+    else:
+        both = np.stack(
+            [filter_moving(np.asarray(side), response, sample_rate) for side in (left, right)]
+        )
+    return np.stack([fade_ends(gain * side, sample_rate, 0.002, 0.02) for side in both])
+
+
+def render_lead(
+    phrases: Sequence[Phrase], samples: int, sample_rate: int, rng: np.random.Generator
+) -> Float32[np.ndarray, "2 {samples}"]:
+    """Play phrases one tone at a time, gliding and swaying, on a newly drawn synthesiser.
+
+    Args:
+        phrases: their syllables are not sung, only played, at most an octave up or down.
+        samples: length of the result.
+        sample_rate: samples a second.
+        rng: draws waveform, unison, filter, glide, vibrato, attack, release and octave.
+
+    Returns:
+        The lead, without effects.
+    """
+    bus = np.zeros((2, samples), np.float32)
+    voices = int(rng.choice([1, 1, 2, 3, 5]))
+    width = rng.uniform(3.0, 18.0)
+    detune = np.linspace(-width, width, voices) if voices > 1 else np.zeros(1)
+    sways = rng.random() < 0.6
+    settings = {
+        "wave": _draw_wave(rng),
+        "detune": detune,
+        "settings": _draw_filter(rng),
+        "glide": float(rng.choice([0.0, 0.01, 0.04, 0.1])),
+        "vibrato": (
+            float(rng.uniform(4.0, 7.0)),
+            float(rng.uniform(0.05, 0.6)) if sways else 0.0,
+            float(rng.uniform(0.0, 0.4)),
+        ),
+        "attack": float(np.exp(rng.uniform(np.log(0.002), np.log(0.12)))),
+        "legato": float(rng.uniform(0.5, 1.1)),
+        "octave": int(rng.choice([-1, 0, 0, 1, 1])),
+        "release": float(rng.uniform(0.05, 0.5)),
+    }
+    for phrase in phrases:
+        if phrase[0].start * sample_rate < samples:
+            tone = _play_phrase(phrase, sample_rate, rng, **settings)
+            place(bus, tone, phrase[0].start, sample_rate)
+    return bus
+
+
+def _render_poly(
+    notes: Sequence[Note],
+    samples: int,
+    sample_rate: int,
+    rng: np.random.Generator,
+    *,
+    plucked: bool,
+) -> Float32[np.ndarray, "2 {samples}"]:
+    """Chords or arpeggio: two detuned oscillators through a filter, one tone a pitch and length."""
+    bus = np.zeros((2, samples), np.float32)
+    wave, settings = _draw_wave(rng), _draw_filter(rng)
+    cents = rng.uniform(2.0, 15.0)
+    attack = rng.uniform(0.001, 0.01) if plucked else rng.uniform(0.01, 0.4)
+    release = rng.uniform(0.05, 0.3) if plucked else rng.uniform(0.1, 0.8)
+    decay = rng.uniform(0.1, 0.8) if plucked else np.inf
+    width = rng.uniform(0.0, 1.0)
+    octave = int(rng.choice([-1, 0, 0, 1]))
+    onset = np.zeros(1)
+    takes: dict[tuple[float, int], Float[np.ndarray, "2 samples"]] = {}
+    for note in notes:
+        if note.start * sample_rate >= samples:
+            continue
+        length = int((note.duration + release) * sample_rate)
+        if (note.pitch, length) not in takes:
+            hertz = frequency(note.pitch + 12.0 * octave)
+            envelope = fade_ends(
+                np.exp(-np.arange(length) / sample_rate / decay), sample_rate, attack, release
+            )
+            response = _response(settings, hertz, note.start, onset)
+            pair = [
+                filter_moving(
+                    oscillate(hertz * 2 ** (side * cents / 1200), wave, length, sample_rate, phase),
+                    response,
+                    sample_rate,
+                )
+                * envelope
+                for side, phase in ((-1, rng.random()), (1, rng.random()))
+            ]
+            middle = (pair[0] + pair[1]) / 2
+            takes[note.pitch, length] = np.stack(
+                [middle + width * (side - middle) for side in pair]
+            )
+        place(bus, note.velocity * takes[note.pitch, length], note.start, sample_rate)
+    return bus
+
+
+def _echo(
+    dry: Float[np.ndarray, "2 samples"], delay: int, feedback: float, cross: bool
+) -> Float[np.ndarray, "2 samples"]:
+    """Repeats `delay` samples apart, each `feedback` times the last, from side to side."""
+    wet = np.zeros_like(dry)
+    repeat = dry
+    for number in range(1, 9):
+        first = number * delay
+        if first >= dry.shape[1]:
+            break
+        repeat = repeat[::-1] if cross else repeat
+        wet[:, first:] += np.float32(feedback**number) * repeat[:, : dry.shape[1] - first]
+    return wet
+
+
+def _chorus(
+    dry: Float[np.ndarray, "2 samples"], sample_rate: int, rng: np.random.Generator
+) -> Float[np.ndarray, "2 samples"]:
+    """Each side mixed with itself, read through a delay that sways about 12 ms."""
+    time = np.arange(dry.shape[1]) / sample_rate
+    rate, depth, amount = rng.uniform(0.2, 1.2), rng.uniform(0.0005, 0.003), rng.uniform(0.3, 0.8)
+    sides = []
+    for side, phase in zip(dry, rng.uniform(0, 2 * np.pi, 2), strict=True):
+        at = time - 0.012 - depth * np.sin(2 * np.pi * rate * time + phase)
+        sides.append(side + amount * np.interp(at, time, side, left=0.0))
+    return np.stack(sides)
+
+
+def pump(
+    kicks: Sequence[Hit], samples: int, sample_rate: int, rng: np.random.Generator
+) -> Float[np.ndarray, " samples"]:
+    """Gain that drops at every kick and comes back, as of a compressor keyed by the drum.
+
+    Args:
+        kicks: the strokes.
+        samples: length of the result.
+        sample_rate: samples a second.
+        rng: draws depth and time of recovery.
+
+    Returns:
+        Factors between 0.1 and 1.
+    """
+    depth, recovery = rng.uniform(0.3, 0.9), rng.uniform(0.08, 0.25)
+    struck = np.zeros(samples)
+    for kick in kicks:
+        at = round(kick.start * sample_rate)
+        if 0 <= at < samples:
+            struck[at] = 1.0
+    # the response of one pole is the exponential by which each drop fades
+    pole = np.exp(-1.0 / (recovery * sample_rate))
+    fading = np.asarray(scipy.signal.lfilter([1.0], [1.0, -pole], struck))
+    return 1.0 - depth * np.minimum(fading, 1.0)
+
+
+def render_synths(
+    lead: Sequence[Phrase],
+    chords: Sequence[Note],
+    arpeggio: Sequence[Note],
+    drums: Sequence[Hit],
+    tempo: float,
+    samples: int,
+    sample_rate: int,
+    rng: np.random.Generator,
+) -> Float32[np.ndarray, "2 {samples}"]:
+    """Play lead, chords and arpeggio on newly drawn synthesisers.
+
+    Args:
+        lead: phrases; their syllables are not sung, only played.
+        chords: notes of the chords.
+        arpeggio: notes of the arpeggio.
+        drums: hits, of which the kicks may duck the rest.
+        tempo: beats a minute, to which echoes keep.
+        samples: length of the result.
+        sample_rate: samples a second.
+        rng: draws waveforms, filters, effects and levels; a part may be left out, but never all.
+
+    Returns:
+        All of them, without a room.
+    """
+    parts = [
+        render_lead(lead, samples, sample_rate, rng),
+        _render_poly(chords, samples, sample_rate, rng, plucked=bool(rng.random() < 0.3)),
+        _render_poly(arpeggio, samples, sample_rate, rng, plucked=bool(rng.random() < 0.8)),
+    ]
+    kicks = [hit for hit in drums if hit.piece == "kick"]
+    bus = np.zeros((2, samples), np.float32)
+    absent = int(rng.integers(3)) if rng.random() < 0.5 else None
+    for number, part in enumerate(parts):
+        if rng.random() < 0.3:
+            drive = rng.uniform(1.0, 8.0)
+            part = np.tanh(drive * part) / np.tanh(drive)
+        if rng.random() < 0.4:
+            part = _chorus(part, sample_rate, rng)
+        if rng.random() < 0.5:
+            delay = round(float(rng.choice([0.5, 0.75, 1.0])) * 60 / tempo * sample_rate)
+            cross = bool(rng.random() < 0.5)
+            part = part + _echo(part, delay, float(rng.uniform(0.2, 0.6)), cross)
+        if rng.random() < 0.4:
+            part = part * pump(kicks, samples, sample_rate, rng)
+        level = rng.uniform(0.3, 1.0)
+        peak = np.abs(part).max()
+        if number != absent and peak > 0:
+            bus += np.float32(level / peak) * part.astype(np.float32)
+    return filter_band(bus, sample_rate, low_hz=90.0).astype(np.float32)

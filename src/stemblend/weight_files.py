@@ -1,0 +1,73 @@
+"""Weight files: tensors in a safetensors file, matrices in 8 or 16 bits a number if wanted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from stemblend.errors import ModelError
+from stemblend.files import write_safetensors
+
+_SCALE = ".scale"
+
+
+def quantise(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Round a matrix to 8 bits a number and one scale a row.
+
+    Args:
+        matrix: `(rows, columns)`.
+
+    Returns:
+        int8 `(rows, columns)` and float32 scales `(rows, 1)` whose product is near `matrix`.
+    """
+    scale = matrix.abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
+    return (matrix / scale).round().to(torch.int8), scale.float()
+
+
+def write_tensors(
+    path: Path, values: Mapping[str, Tensor], metadata: dict[str, str], *, bits: int = 32
+) -> None:
+    """Write tensors and strings, atomically.
+
+    Args:
+        path: a safetensors file.
+        values: tensors by name.
+        metadata: strings to store beside them.
+        bits: 32 stores all as it is, 16 matrices in float16, 8 matrices in int8 with a scale a
+            row.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, value in values.items():
+        if bits == 8 and value.ndim == 2:
+            tensors[name], tensors[name + _SCALE] = quantise(value)
+        elif bits == 16 and value.ndim == 2:
+            tensors[name] = value.half()
+        else:
+            tensors[name] = value
+    write_safetensors(path, tensors, metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read what `write_tensors` wrote: tensors, all in float32 again, and strings by name.
+
+    Raises:
+        ModelError: if the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise ModelError(f"the weight file {path} is missing; install it again") from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"the weight file {path} is damaged ({error}); install it again"
+        ) from error
+    values = {
+        name: value.float() * tensors[name + _SCALE] if name + _SCALE in tensors else value.float()
+        for name, value in tensors.items()
+        if not name.endswith(_SCALE)
+    }
+    return values, metadata
