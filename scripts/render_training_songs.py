@@ -1,24 +1,89 @@
-"""Render the multitracks of one-shot samples that the shipped weights were trained on.
+"""Make the songs in code that the shipped weights were trained on, beside the recorded ones.
 
-python scripts/render_training_songs.py SAMPLES OUT [--songs 90] [--seconds 40]
+    python scripts/render_training_songs.py SAMPLES OUT [--only rendered]
+
+SAMPLES holds one-shot samples. OUT gets
+
+    rendered/    multitracks of the samples (170 songs of 40 s)
+    synthetic/   bass, drums and other of synthetic songs (90 of 40 s)
+    electronic/  bass and other of electronic ones (80 of 45 s)
+
+The voices of synthetic songs are not learned from, nor the drums of electronic ones: there are
+better. Songs that are there already stay as they are.
 """
 
 import argparse
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stemblend.datasets.rendered import SampleBank, write_songs
+from rich.progress import track
+
+from stemblend.datasets import rendered, synthetic
+from stemblend.datasets.rendered import SampleBank
+
+RENDERED = (*range(90), *range(5000, 5080))
+SYNTHETIC = range(1000, 1090)
+ELECTRONIC = range(6000, 6080)
+
+
+def write_missing(
+    out: Path, seeds: Sequence[int], write: Callable[[Path, int], Path], without: Sequence[str]
+) -> None:
+    """Write each seed's song into `out`, whole or not at all.
+
+    Args:
+        out: folder of songs.
+        seeds: one song each.
+        write: writes the song of a seed into a folder, and tells its own.
+        without: stems to leave out.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for seed in track(seeds, description=out.name):
+        if any(out.glob(f"*-{seed:03d}")):
+            continue
+        with tempfile.TemporaryDirectory(prefix=".", dir=out) as scratch:
+            song = write(Path(scratch), seed)
+            for stem in without:
+                (song / f"{stem}.flac").unlink(missing_ok=True)
+            shutil.move(song, out / song.name)
 
 
 def main() -> None:
-    """Load the samples and write the songs."""
-    parser = argparse.ArgumentParser(description="Render multitracks from one-shot samples.")
+    """Write the songs that are missing."""
+    parser = argparse.ArgumentParser(description="Make training songs in code.")
     parser.add_argument("samples", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--songs", type=int, default=90)
-    parser.add_argument("--seconds", type=float, default=40.0)
+    parser.add_argument("--only", choices=["rendered", "synthetic", "electronic"], action="append")
     arguments = parser.parse_args()
-    bank = SampleBank.load(arguments.samples)
-    write_songs(bank, arguments.out, range(arguments.songs), seconds=arguments.seconds)
+    wanted = arguments.only or ["rendered", "synthetic", "electronic"]
+    if "rendered" in wanted:
+        bank = SampleBank.load(arguments.samples)
+        write_missing(
+            arguments.out / "rendered",
+            RENDERED,
+            lambda folder, seed: rendered.write_songs(bank, folder, [seed], seconds=40.0)[0],
+            (),
+        )
+    if "synthetic" in wanted:
+        write_missing(
+            arguments.out / "synthetic",
+            SYNTHETIC,
+            lambda folder, seed: synthetic.write_songs(folder, [seed], seconds=40.0, format="flac")[
+                0
+            ],
+            ["vocals"],
+        )
+    if "electronic" in wanted:
+        write_missing(
+            arguments.out / "electronic",
+            ELECTRONIC,
+            lambda folder, seed: synthetic.write_songs(
+                folder, [seed], seconds=45.0, format="flac", electronic=True
+            )[0],
+            ["vocals", "drums"],
+        )
 
 
 if __name__ == "__main__":
