@@ -111,59 +111,105 @@ def _draw_wave(rng: np.random.Generator) -> Float[np.ndarray, " partials"]:
     return partials
 
 
-def _play_phrase(
-    phrase: Phrase,
-    sample_rate: int,
-    rng: np.random.Generator,
-    *,
-    wave: Float[np.ndarray, " partials"],
-    detune: Float[np.ndarray, " voices"],
-    settings: _Filter,
-    glide: float,
-    vibrato: tuple[float, float, float],
-    attack: float,
-    legato: float,
-    octave: int,
-    release: float,
-) -> Float[np.ndarray, "2 samples"]:
-    """One line on one oscillator bank, from the first note's start to the last one's release."""
+@dataclass(frozen=True)
+class _Lead:
+    """A synthesiser that plays one tone at a time.
+
+    Attributes:
+        wave: amplitudes of the partials.
+        cents: detuning of each oscillator, from left to right.
+        filter: what they go through.
+        glide: seconds that a change of pitch takes (standard deviation of its smoothing).
+        vibrato_hz, vibrato_semitones: rate and depth.
+        vibrato_delay: seconds after a note's onset until it sets in.
+        attack: seconds in which a tone reaches 63 % of its level.
+        legato: share of a note's length that it is held for; above 1 it reaches into the next.
+        octave: octaves above what is written.
+        release: seconds of sound after the last note.
+    """
+
+    wave: Float[np.ndarray, " partials"]
+    cents: Float[np.ndarray, " oscillators"]
+    filter: _Filter
+    glide: float
+    vibrato_hz: float
+    vibrato_semitones: float
+    vibrato_delay: float
+    attack: float
+    legato: float
+    octave: int
+    release: float
+
+
+def _draw_lead(rng: np.random.Generator) -> _Lead:
+    oscillators = int(rng.choice([1, 1, 2, 3, 5]))
+    width = rng.uniform(3.0, 18.0)
+    sways = rng.random() < 0.6
+    return _Lead(
+        wave=_draw_wave(rng),
+        cents=np.linspace(-width, width, oscillators) if oscillators > 1 else np.zeros(1),
+        filter=_draw_filter(rng),
+        glide=float(rng.choice([0.0, 0.01, 0.04, 0.1])),
+        vibrato_hz=float(rng.uniform(4.0, 7.0)),
+        vibrato_semitones=float(rng.uniform(0.05, 0.6)) if sways else 0.0,
+        vibrato_delay=float(rng.uniform(0.0, 0.4)),
+        attack=float(np.exp(rng.uniform(np.log(0.002), np.log(0.12)))),
+        legato=float(rng.uniform(0.5, 1.1)),
+        octave=int(rng.choice([-1, 0, 0, 1, 1])),
+        release=float(rng.uniform(0.05, 0.5)),
+    )
+
+
+def _contours(
+    lead: _Lead, phrase: Phrase
+) -> tuple[
+    Float[np.ndarray, " controls"], Float[np.ndarray, " controls"], Float[np.ndarray, " controls"]
+]:
+    """Seconds from the phrase's start, and pitch (MIDI) and loudness there."""
     began = phrase[0].start
+    length = phrase[-1].start + phrase[-1].duration - began + lead.release
+    clock = np.arange(max(int(length * _CONTROL), 2)) / _CONTROL
     onsets = np.array([note.start - began for note in phrase])
-    length = phrase[-1].start + phrase[-1].duration - began + release
-    control = np.arange(max(int(length * _CONTROL), 2)) / _CONTROL
-    current = np.maximum(np.searchsorted(onsets, control, side="right") - 1, 0)
-    pitch = np.array([note.pitch + 12.0 * octave for note in phrase])[current]
-    pitch = gaussian_filter1d(pitch, max(glide * _CONTROL, 1e-3), mode="nearest")
-    since = control - onsets[current]
-    rate, depth, delay = vibrato
-    rise = np.clip((since - delay) / 0.3, 0.0, 1.0)
-    pitch = pitch + depth * rise * np.sin(2 * np.pi * rate * control)
-    held = np.array([note.duration for note in phrase])[current] * legato
-    strike = 1.0 - np.exp(-np.maximum(since, 0.0) / attack)
-    level = strike * np.where(since < held, 1.0, np.exp(-(since - held) / max(release / 3, 0.01)))
+    current = np.maximum(np.searchsorted(onsets, clock, side="right") - 1, 0)
+    since = clock - onsets[current]
+    pitch = np.array([note.pitch + 12.0 * lead.octave for note in phrase])[current]
+    pitch = gaussian_filter1d(pitch, max(lead.glide * _CONTROL, 1e-3), mode="nearest")
+    rise = np.clip((since - lead.vibrato_delay) / 0.3, 0.0, 1.0)
+    sway = np.sin(2 * np.pi * lead.vibrato_hz * clock)
+    pitch = pitch + lead.vibrato_semitones * rise * sway
+    held = np.array([note.duration for note in phrase])[current] * lead.legato
+    strike = 1.0 - np.exp(-np.maximum(since, 0.0) / lead.attack)
+    fall = np.exp(-(since - held) / max(lead.release / 3, 0.01))
+    level = strike * np.where(since < held, 1.0, fall)
     level *= np.array([note.velocity for note in phrase])[current]
-    level = gaussian_filter1d(level, 1.0, mode="nearest")
+    return clock, pitch, gaussian_filter1d(level, 1.0, mode="nearest")
+
+
+def _play_phrase(
+    lead: _Lead, phrase: Phrase, sample_rate: int, rng: np.random.Generator
+) -> Float[np.ndarray, "2 samples"]:
+    """One phrase from the first note's start to the last one's release."""
+    clock, pitch, level = _contours(lead, phrase)
+    length = phrase[-1].start + phrase[-1].duration - phrase[0].start + lead.release
     time = np.arange(int(length * sample_rate)) / sample_rate
-    hertz = frequency(np.interp(time, control, pitch))
-    tones = []
-    for cents in detune:
+    hertz = frequency(np.interp(time, clock, pitch))
+    sides = [np.zeros(len(time)), np.zeros(len(time))]
+    # outer oscillators to the sides, the middle one in the centre
+    places = np.linspace(-0.8, 0.8, len(lead.cents)) if len(lead.cents) > 1 else np.zeros(1)
+    for cents, place_between in zip(lead.cents, places, strict=True):
         speed = 2.0 ** (cents / 1200.0)
-        place_now = rng.random() + np.cumsum(speed * hertz) / sample_rate
-        tones.append(read_period(wave, speed * float(hertz.max()), place_now, sample_rate))
-    centre = float(np.median(hertz))
-    response = _response(settings, centre, began, onsets)
-    # outer voices to the sides, the middle one in the centre
-    spread = np.linspace(-0.8, 0.8, len(tones)) if len(tones) > 1 else np.zeros(1)
-    left = sum(tone * np.sqrt(1 - side) for tone, side in zip(tones, spread, strict=True))
-    right = sum(tone * np.sqrt(1 + side) for tone, side in zip(tones, spread, strict=True))
-    gain = np.interp(time, control, level) / np.sqrt(len(tones))
-    if len(tones) == 1:
-        both = filter_moving(np.asarray(left), response, sample_rate)[None].repeat(2, 0)
-    else:
-        both = np.stack(
-            [filter_moving(np.asarray(side), response, sample_rate) for side in (left, right)]
-        )
-    return np.stack([fade_ends(gain * side, sample_rate, 0.002, 0.02) for side in both])
+        periods = rng.random() + np.cumsum(speed * hertz) / sample_rate
+        tone = read_period(lead.wave, speed * float(hertz.max()), periods, sample_rate)
+        sides[0] += tone * np.sqrt(1 - place_between)
+        sides[1] += tone * np.sqrt(1 + place_between)
+    onsets = np.array([note.start - phrase[0].start for note in phrase])
+    response = _response(lead.filter, float(np.median(hertz)), phrase[0].start, onsets)
+    gain = np.interp(time, clock, level) / np.sqrt(len(lead.cents))
+    # a single oscillator sounds the same on both sides
+    different = sides if len(lead.cents) > 1 else sides[:1]
+    filtered = [gain * filter_moving(side, response, sample_rate) for side in different]
+    faded = [fade_ends(side, sample_rate, 0.002, 0.02) for side in filtered]
+    return np.stack([faded[0], faded[-1]])
 
 
 def render_lead(
@@ -181,28 +227,10 @@ def render_lead(
         The lead, without effects.
     """
     bus = np.zeros((2, samples), np.float32)
-    voices = int(rng.choice([1, 1, 2, 3, 5]))
-    width = rng.uniform(3.0, 18.0)
-    detune = np.linspace(-width, width, voices) if voices > 1 else np.zeros(1)
-    sways = rng.random() < 0.6
-    settings = {
-        "wave": _draw_wave(rng),
-        "detune": detune,
-        "settings": _draw_filter(rng),
-        "glide": float(rng.choice([0.0, 0.01, 0.04, 0.1])),
-        "vibrato": (
-            float(rng.uniform(4.0, 7.0)),
-            float(rng.uniform(0.05, 0.6)) if sways else 0.0,
-            float(rng.uniform(0.0, 0.4)),
-        ),
-        "attack": float(np.exp(rng.uniform(np.log(0.002), np.log(0.12)))),
-        "legato": float(rng.uniform(0.5, 1.1)),
-        "octave": int(rng.choice([-1, 0, 0, 1, 1])),
-        "release": float(rng.uniform(0.05, 0.5)),
-    }
+    instrument = _draw_lead(rng)
     for phrase in phrases:
         if phrase[0].start * sample_rate < samples:
-            tone = _play_phrase(phrase, sample_rate, rng, **settings)
+            tone = _play_phrase(instrument, phrase, sample_rate, rng)
             place(bus, tone, phrase[0].start, sample_rate)
     return bus
 
