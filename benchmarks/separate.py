@@ -101,7 +101,7 @@ def main() -> None:
     """Measure all systems and print a table."""
     parser = argparse.ArgumentParser(description="Time and memory of separating a song.")
     parser.add_argument("--hour", action="store_true", help="also separate a song of an hour")
-    parser.add_argument("--model", nargs="*", default=["blend", "blstm", "fnn"])
+    parser.add_argument("--model", nargs="*", default=["bandsplit", "blend", "fnn"])
     parser.add_argument("--worker")
     parser.add_argument("--song", type=Path)
     arguments = parser.parse_args()

@@ -13,6 +13,7 @@ import numpy as np
 
 import stemblend
 from stemblend.datasets.folder import find_tracks
+from stemblend.defaults import MODEL
 from stemblend.plots import draw_spectrograms
 from stemblend.separators import SOURCES
 
@@ -22,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw separations beside the truth.")
     parser.add_argument("songs", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--model", default="blend")
+    parser.add_argument("--model", default=MODEL)
     parser.add_argument("--start", type=float, default=30.0, help="in seconds")
     parser.add_argument("--seconds", type=float, default=12.0)
     arguments = parser.parse_args()

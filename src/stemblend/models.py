@@ -63,6 +63,7 @@ from typing import Any, Literal, Protocol, cast
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from stemblend.blending.blend import Blend
+from stemblend.defaults import MODEL
 from stemblend.devices import check_device
 from stemblend.errors import ModelError
 from stemblend.factorisation.model import load_factorisation
@@ -316,7 +317,7 @@ def find_model(name: str | Path) -> Model:
     )
 
 
-def load(name: str | Path = "blend", device: str = "cpu") -> Separator:
+def load(name: str | Path = MODEL, device: str = "cpu") -> Separator:
     """Load a model for many songs.
 
     Args:

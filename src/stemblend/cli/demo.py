@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stemblend.cli.console import bar, out
+from stemblend.defaults import MODEL
 
 
 def demo(
@@ -14,7 +15,7 @@ def demo(
     ] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Another seed is another song.")] = 1,
     seconds: Annotated[float, typer.Option(help="Length of the song.", min=1.0)] = 20.0,
-    model: Annotated[str, typer.Option("-m", "--model", help="Name of the model.")] = "blend",
+    model: Annotated[str, typer.Option("-m", "--model", help="Name of the model.")] = MODEL,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Compose a song in code, separate it, print scores, write stems and a picture."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stemblend.cli.console import EXIT_BAD_INPUT, bar, err, fail, out, warn
+from stemblend.defaults import MODEL
 from stemblend.errors import AudioError, ModelError, StemblendError
 
 
@@ -20,7 +21,7 @@ def separate(
     ] = Path("stems"),
     model: Annotated[
         str, typer.Option("-m", "--model", help="A shipped model, or the path of a model file.")
-    ] = "blend",
+    ] = MODEL,
     stems: Annotated[
         str, typer.Option(help="The stems wanted, as in 'vocals,drums'; fewer are faster.")
     ] = "",

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from stemblend.audio import StemWriter, open_audio
+from stemblend.defaults import MODEL
 from stemblend.errors import AudioError
 from stemblend.models import load, own_filter
 from stemblend.separation.pipeline import check_request, separate_stream
@@ -70,7 +71,7 @@ def check_waveform(waveform: np.ndarray, sample_rate: int | None) -> np.ndarray:
 def separate(
     song: str | Path | Float[np.ndarray, "channels samples"] | Float[np.ndarray, " samples"],
     sample_rate: int | None = None,
-    model: str | Path | Separator = "blend",
+    model: str | Path | Separator = MODEL,
     stems: Sequence[str] | None = None,
     progress: ProgressCallback | None = None,
     *,
