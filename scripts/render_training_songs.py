@@ -13,7 +13,6 @@ better. Songs that are there already stay as they are.
 """
 
 import argparse
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,14 +28,17 @@ ELECTRONIC = range(6000, 6080)
 
 
 def write_missing(
-    out: Path, seeds: Sequence[int], write: Callable[[Path, int], Path], without: Sequence[str]
+    out: Path,
+    seeds: Sequence[int],
+    write: Callable[[Path, int], list[Path]],
+    without: Sequence[str],
 ) -> None:
     """Write each seed's song into `out`, whole or not at all.
 
     Args:
         out: folder of songs.
         seeds: one song each.
-        write: writes the song of a seed into a folder, and tells its own.
+        write: writes the song of a seed into a folder, and tells the song's own.
         without: stems to leave out.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -44,10 +46,10 @@ def write_missing(
         if any(out.glob(f"*-{seed:03d}")):
             continue
         with tempfile.TemporaryDirectory(prefix=".", dir=out) as scratch:
-            song = write(Path(scratch), seed)
+            (song,) = write(Path(scratch), seed)
             for stem in without:
                 (song / f"{stem}.flac").unlink(missing_ok=True)
-            shutil.move(song, out / song.name)
+            song.rename(out / song.name)
 
 
 def main() -> None:
@@ -60,30 +62,25 @@ def main() -> None:
     wanted = arguments.only or ["rendered", "synthetic", "electronic"]
     if "rendered" in wanted:
         bank = SampleBank.load(arguments.samples)
-        write_missing(
-            arguments.out / "rendered",
-            RENDERED,
-            lambda folder, seed: rendered.write_songs(bank, folder, [seed], seconds=40.0)[0],
-            (),
-        )
+
+        def render(folder: Path, seed: int) -> list[Path]:
+            return rendered.write_songs(bank, folder, [seed], seconds=40.0)
+
+        write_missing(arguments.out / "rendered", RENDERED, render, [])
     if "synthetic" in wanted:
-        write_missing(
-            arguments.out / "synthetic",
-            SYNTHETIC,
-            lambda folder, seed: synthetic.write_songs(folder, [seed], seconds=40.0, format="flac")[
-                0
-            ],
-            ["vocals"],
-        )
+
+        def acoustic(folder: Path, seed: int) -> list[Path]:
+            return synthetic.write_songs(folder, [seed], seconds=40.0, format="flac")
+
+        write_missing(arguments.out / "synthetic", SYNTHETIC, acoustic, ["vocals"])
     if "electronic" in wanted:
-        write_missing(
-            arguments.out / "electronic",
-            ELECTRONIC,
-            lambda folder, seed: synthetic.write_songs(
+
+        def electronic(folder: Path, seed: int) -> list[Path]:
+            return synthetic.write_songs(
                 folder, [seed], seconds=45.0, format="flac", electronic=True
-            )[0],
-            ["vocals", "drums"],
-        )
+            )
+
+        write_missing(arguments.out / "electronic", ELECTRONIC, electronic, ["vocals", "drums"])
 
 
 if __name__ == "__main__":

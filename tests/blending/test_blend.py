@@ -98,8 +98,9 @@ def test_bad_weights(weights):
 
 def test_block_support_is_that_of_the_neediest_member():
     a, b = Share(0.1), Share(0.2, rate=32000)
-    a.block_support, b.block_support = BlockSupport(1000, 20_000, 512), BlockSupport(8000, 0, 512)
-    assert Blend([a, b], 0.5).block_support == BlockSupport(11025, 20_000, 225_792)
+    a.block_support = BlockSupport(1000, 20_000, 512, 700)
+    b.block_support = BlockSupport(8000, 0, 512, 640)
+    assert Blend([a, b], 0.5).block_support == BlockSupport(11025, 20_000, 225_792, 882)
     assert Blend([a, Share(0.1, support=False)], 0.5).block_support is None
 
 

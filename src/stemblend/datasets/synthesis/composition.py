@@ -218,7 +218,7 @@ def _write_lead(
     centre: int,
     rng: np.random.Generator,
 ) -> tuple[Phrase, ...]:
-    """A melody of the voice's kind, for an instrument, in other sections than the voice's."""
+    """A melody of the voice's kind, for an instrument, in sections drawn for it."""
     share = rng.uniform(0.3, 0.9)
     plays = [rng.random() < share for _ in sections]
     led = [

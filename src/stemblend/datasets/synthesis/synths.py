@@ -4,12 +4,11 @@ A held, bending tone of one synthesiser is the sound most easily taken for a voi
 such tones, and no voice, teach a separator the difference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.signal
-from jaxtyping import Complex, Float, Float32
+from jaxtyping import Float, Float32
 from scipy.ndimage import gaussian_filter1d
 
 from stemblend.datasets.synthesis.dsp import (
@@ -20,73 +19,13 @@ from stemblend.datasets.synthesis.dsp import (
     place,
     read_period,
 )
+from stemblend.datasets.synthesis.effects import chorus, echo, pump
 from stemblend.datasets.synthesis.score import Hit, Note, Phrase, frequency
+from stemblend.datasets.synthesis.swept_filter import SweptFilter, draw_filter, filter_response
 
 _PARTIALS = 80
 _CONTROL = 500
 """Values a second of pitch and loudness of the lead."""
-
-
-@dataclass(frozen=True)
-class _Filter:
-    """A resonant low-pass that opens with each note and sways with time.
-
-    Attributes:
-        edge_hz: where it rests.
-        sweep_octaves: how far above that a note opens it.
-        fall: seconds in which the sweep falls to 1/e.
-        resonance: gain at the edge, 0.7 for none.
-        poles: pairs of poles.
-        sway_octaves, sway_hz: depth and rate of a slow oscillation.
-        track: share of the keyboard that the edge follows, from 440 Hz.
-    """
-
-    edge_hz: float
-    sweep_octaves: float
-    fall: float
-    resonance: float
-    poles: int
-    sway_octaves: float
-    sway_hz: float
-    track: float
-
-
-def _draw_filter(rng: np.random.Generator) -> _Filter:
-    return _Filter(
-        edge_hz=float(np.exp(rng.uniform(np.log(400.0), np.log(6000.0)))),
-        sweep_octaves=float(rng.uniform(0.0, 3.0)),
-        fall=float(np.exp(rng.uniform(np.log(0.05), np.log(1.2)))),
-        resonance=float(rng.uniform(0.7, 5.0)),
-        poles=int(rng.integers(1, 3)),
-        sway_octaves=float(rng.uniform(0.0, 1.0)) if rng.random() < 0.4 else 0.0,
-        sway_hz=float(np.exp(rng.uniform(np.log(0.05), np.log(6.0)))),
-        track=float(rng.uniform(0.0, 1.0)),
-    )
-
-
-def _response(
-    settings: _Filter, hertz: float, began: float, onsets: Float[np.ndarray, " notes"]
-) -> Callable[
-    [Float[np.ndarray, "bins 1"], Float[np.ndarray, " frames"]],
-    Complex[np.ndarray, "bins frames"],
-]:
-    """The filter's response to a tone; the newest of `onsets` (seconds, rising) opens it."""
-
-    def response(
-        frequencies: Float[np.ndarray, "bins 1"], times: Float[np.ndarray, " frames"]
-    ) -> Complex[np.ndarray, "bins frames"]:
-        newest = np.maximum(np.searchsorted(onsets, times, side="right") - 1, 0)
-        since = np.maximum(times - onsets[newest], 0.0)
-        octaves = settings.sweep_octaves * np.exp(-since / settings.fall)
-        sway = np.sin(2 * np.pi * settings.sway_hz * (times + began))
-        octaves = octaves + settings.sway_octaves * sway
-        edge = settings.edge_hz * (hertz / 440.0) ** settings.track * 2.0**octaves
-        ratio = frequencies / np.clip(edge, 60.0, 18000.0)
-        # each further pair of poles is without resonance, so that the peak stays as drawn
-        first = 1.0 / (1.0 - ratio**2 + 1j * ratio / settings.resonance)
-        return first / (1.0 - ratio**2 + 1.41j * ratio) ** (settings.poles - 1)
-
-    return response
 
 
 def _draw_wave(rng: np.random.Generator) -> Float[np.ndarray, " partials"]:
@@ -130,7 +69,7 @@ class _Lead:
 
     wave: Float[np.ndarray, " partials"]
     cents: Float[np.ndarray, " oscillators"]
-    filter: _Filter
+    filter: SweptFilter
     glide: float
     vibrato_hz: float
     vibrato_semitones: float
@@ -148,7 +87,7 @@ def _draw_lead(rng: np.random.Generator) -> _Lead:
     return _Lead(
         wave=_draw_wave(rng),
         cents=np.linspace(-width, width, oscillators) if oscillators > 1 else np.zeros(1),
-        filter=_draw_filter(rng),
+        filter=draw_filter(rng),
         glide=float(rng.choice([0.0, 0.01, 0.04, 0.1])),
         vibrato_hz=float(rng.uniform(4.0, 7.0)),
         vibrato_semitones=float(rng.uniform(0.05, 0.6)) if sways else 0.0,
@@ -203,7 +142,7 @@ def _play_phrase(
         sides[0] += tone * np.sqrt(1 - place_between)
         sides[1] += tone * np.sqrt(1 + place_between)
     onsets = np.array([note.start - phrase[0].start for note in phrase])
-    response = _response(lead.filter, float(np.median(hertz)), phrase[0].start, onsets)
+    response = filter_response(lead.filter, float(np.median(hertz)), phrase[0].start, onsets)
     gain = np.interp(time, clock, level) / np.sqrt(len(lead.cents))
     # a single oscillator sounds the same on both sides
     different = sides if len(lead.cents) > 1 else sides[:1]
@@ -245,7 +184,7 @@ def _render_poly(
 ) -> Float32[np.ndarray, "2 {samples}"]:
     """Chords or arpeggio: two detuned oscillators through a filter, one tone a pitch and length."""
     bus = np.zeros((2, samples), np.float32)
-    wave, settings = _draw_wave(rng), _draw_filter(rng)
+    wave, settings = _draw_wave(rng), draw_filter(rng)
     cents = rng.uniform(2.0, 15.0)
     attack = rng.uniform(0.001, 0.01) if plucked else rng.uniform(0.01, 0.4)
     release = rng.uniform(0.05, 0.3) if plucked else rng.uniform(0.1, 0.8)
@@ -263,7 +202,7 @@ def _render_poly(
             envelope = fade_ends(
                 np.exp(-np.arange(length) / sample_rate / decay), sample_rate, attack, release
             )
-            response = _response(settings, hertz, note.start, onset)
+            response = filter_response(settings, hertz, note.start, onset)
             pair = [
                 filter_moving(
                     oscillate(hertz * 2 ** (side * cents / 1200), wave, length, sample_rate, phase),
@@ -279,60 +218,6 @@ def _render_poly(
             )
         place(bus, note.velocity * takes[note.pitch, length], note.start, sample_rate)
     return bus
-
-
-def _echo(
-    dry: Float[np.ndarray, "2 samples"], delay: int, feedback: float, cross: bool
-) -> Float[np.ndarray, "2 samples"]:
-    """Repeats `delay` samples apart, each `feedback` times the last, from side to side."""
-    wet = np.zeros_like(dry)
-    repeat = dry
-    for number in range(1, 9):
-        first = number * delay
-        if first >= dry.shape[1]:
-            break
-        repeat = repeat[::-1] if cross else repeat
-        wet[:, first:] += np.float32(feedback**number) * repeat[:, : dry.shape[1] - first]
-    return wet
-
-
-def _chorus(
-    dry: Float[np.ndarray, "2 samples"], sample_rate: int, rng: np.random.Generator
-) -> Float[np.ndarray, "2 samples"]:
-    """Each side mixed with itself, read through a delay that sways about 12 ms."""
-    time = np.arange(dry.shape[1]) / sample_rate
-    rate, depth, amount = rng.uniform(0.2, 1.2), rng.uniform(0.0005, 0.003), rng.uniform(0.3, 0.8)
-    sides = []
-    for side, phase in zip(dry, rng.uniform(0, 2 * np.pi, 2), strict=True):
-        at = time - 0.012 - depth * np.sin(2 * np.pi * rate * time + phase)
-        sides.append(side + amount * np.interp(at, time, side, left=0.0))
-    return np.stack(sides)
-
-
-def pump(
-    kicks: Sequence[Hit], samples: int, sample_rate: int, rng: np.random.Generator
-) -> Float[np.ndarray, " samples"]:
-    """Gain that drops at every kick and comes back, as of a compressor keyed by the drum.
-
-    Args:
-        kicks: the strokes.
-        samples: length of the result.
-        sample_rate: samples a second.
-        rng: draws depth and time of recovery.
-
-    Returns:
-        Factors between 0.1 and 1.
-    """
-    depth, recovery = rng.uniform(0.3, 0.9), rng.uniform(0.08, 0.25)
-    struck = np.zeros(samples)
-    for kick in kicks:
-        at = round(kick.start * sample_rate)
-        if 0 <= at < samples:
-            struck[at] = 1.0
-    # the response of one pole is the exponential by which each drop fades
-    pole = np.exp(-1.0 / (recovery * sample_rate))
-    fading = np.asarray(scipy.signal.lfilter([1.0], [1.0, -pole], struck))
-    return 1.0 - depth * np.minimum(fading, 1.0)
 
 
 def render_synths(
@@ -373,11 +258,11 @@ def render_synths(
             drive = rng.uniform(1.0, 8.0)
             part = np.tanh(drive * part) / np.tanh(drive)
         if rng.random() < 0.4:
-            part = _chorus(part, sample_rate, rng)
+            part = chorus(part, sample_rate, rng)
         if rng.random() < 0.5:
             delay = round(float(rng.choice([0.5, 0.75, 1.0])) * 60 / tempo * sample_rate)
             cross = bool(rng.random() < 0.5)
-            part = part + _echo(part, delay, float(rng.uniform(0.2, 0.6)), cross)
+            part = part + echo(part, delay, float(rng.uniform(0.2, 0.6)), cross)
         if rng.random() < 0.4:
             part = part * pump(kicks, samples, sample_rate, rng)
         level = rng.uniform(0.3, 1.0)
