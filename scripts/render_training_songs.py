@@ -1,10 +1,11 @@
 """Make the songs in code that the shipped weights were trained on, beside the recorded ones.
 
-    python scripts/render_training_songs.py SAMPLES OUT [--only rendered]
+    python scripts/render_training_songs.py SAMPLES OUT [--soundfont NOTES] [--only rendered]
 
-SAMPLES holds one-shot samples. OUT gets
+SAMPLES holds one-shot samples, NOTES those that `sample_soundfont.py` wrote. OUT gets
 
     rendered/    multitracks of the samples (170 songs of 40 s)
+    soundfont/   the drums of SAMPLES with the instruments of NOTES (160 of 40 s)
     synthetic/   bass, drums and other of synthetic songs (90 of 40 s)
     electronic/  bass and other of electronic ones (80 of 45 s)
 
@@ -15,6 +16,7 @@ better. Songs that are there already stay as they are.
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.progress import track
@@ -22,7 +24,9 @@ from rich.progress import track
 from stemblend.datasets import rendered, synthetic
 from stemblend.datasets.rendered import SampleBank
 
+KINDS = ("rendered", "soundfont", "synthetic", "electronic")
 RENDERED = (*range(90), *range(5000, 5080))
+SOUNDFONT = range(7000, 7160)
 SYNTHETIC = range(1000, 1090)
 ELECTRONIC = range(6000, 6080)
 
@@ -52,21 +56,31 @@ def write_missing(
             song.rename(out / song.name)
 
 
+def player_of(bank: SampleBank) -> Callable[[Path, int], list[Path]]:
+    """What writes the song of a seed, played on `bank`."""
+
+    def write(folder: Path, seed: int) -> list[Path]:
+        return rendered.write_songs(bank, folder, [seed], seconds=40.0)
+
+    return write
+
+
 def main() -> None:
     """Write the songs that are missing."""
     parser = argparse.ArgumentParser(description="Make training songs in code.")
     parser.add_argument("samples", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", choices=["rendered", "synthetic", "electronic"], action="append")
+    parser.add_argument("--soundfont", type=Path)
+    parser.add_argument("--only", choices=KINDS, action="append")
     arguments = parser.parse_args()
-    wanted = arguments.only or ["rendered", "synthetic", "electronic"]
-    if "rendered" in wanted:
+    wanted = arguments.only or KINDS
+    if "rendered" in wanted or "soundfont" in wanted:
         bank = SampleBank.load(arguments.samples)
-
-        def render(folder: Path, seed: int) -> list[Path]:
-            return rendered.write_songs(bank, folder, [seed], seconds=40.0)
-
-        write_missing(arguments.out / "rendered", RENDERED, render, [])
+        if "rendered" in wanted:
+            write_missing(arguments.out / "rendered", RENDERED, player_of(bank), [])
+        if "soundfont" in wanted and arguments.soundfont:
+            bank = replace(SampleBank.load(arguments.soundfont), drums=bank.drums)
+            write_missing(arguments.out / "soundfont", SOUNDFONT, player_of(bank), [])
     if "synthetic" in wanted:
 
         def acoustic(folder: Path, seed: int) -> list[Path]:

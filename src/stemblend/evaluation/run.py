@@ -16,11 +16,11 @@ from stemblend.datasets import open_dataset
 from stemblend.datasets.base import Track
 from stemblend.errors import DataError, StemblendError
 from stemblend.evaluation.folder import EvaluationFolder
-from stemblend.evaluation.parallel import in_threads, threads_each
 from stemblend.evaluation.protocols import Protocol, get_protocol
 from stemblend.evaluation.songs import HELD_BYTES, Outcome, score_track
 from stemblend.evaluation.songs import Stems as Estimates
 from stemblend.evaluation.systems import System, Systems, find_systems
+from stemblend.parallel import in_threads, threads_each
 
 _SEPARATING = 0.8
 """Share of the separation in the work on a song; scoring is the rest."""

@@ -11,10 +11,10 @@ import polars as pl
 
 from stemblend.datasets.base import Track
 from stemblend.errors import DataError, ModelError, StemblendError
-from stemblend.evaluation.parallel import in_threads
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.scoring import score_song
 from stemblend.evaluation.systems import System
+from stemblend.parallel import in_threads
 from stemblend.separation.pipeline import check_request, complement, separate_stream
 from stemblend.separators.base import Separator
 

@@ -21,11 +21,11 @@ from stemblend.datasets.folder import MIXTURES
 from stemblend.datasets.index import is_hidden
 from stemblend.errors import DataError, StemblendError
 from stemblend.evaluation.folder import EvaluationFolder
-from stemblend.evaluation.parallel import in_threads
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.run import Evaluation
 from stemblend.evaluation.scoring import score_song
 from stemblend.evaluation.songs import with_labels
+from stemblend.parallel import in_threads
 
 Files: TypeAlias = Mapping[str, Path]
 """The file of each target."""

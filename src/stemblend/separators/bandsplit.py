@@ -92,8 +92,8 @@ class BandSplit(nn.Module):
         self.widen = nn.ModuleList(_last(config.hidden, len(SOURCES) * width) for width in widths)
 
     def features(
-        self, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch channels frames 4 seen"]:
+        self, mixture: Complex[Tensor, "batch channels bins frames"], channels: int | None = None
+    ) -> Float[Tensor, "batch heard frames 4 seen"]:
         """What the network hears of each channel.
 
         Magnitudes relative to the excerpt's level; the logarithms of these; the bin's power over
@@ -105,6 +105,7 @@ class BandSplit(nn.Module):
 
         Args:
             mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
+            channels: how many of the first channels to describe; None for all.
 
         Returns:
             `(batch, channels, frames, 4, seen)`: no units, the third between −1 and one less than
@@ -122,8 +123,8 @@ class BandSplit(nn.Module):
         mean = power.mean(1, keepdim=True) + floor
         common = seen.mean(1, keepdim=True)
         coherence = (common.real.square() + common.imag.square() + floor) / mean - 1
-        share = (power + floor) / mean - 1
-        magnitude = magnitude / level
+        share = (power[:, :channels] + floor) / mean - 1
+        magnitude = magnitude[:, :channels] / level
         return torch.stack(
             [magnitude, torch.log(magnitude + _FAINT), share, coherence.expand_as(share)], 3
         )
@@ -158,14 +159,14 @@ class BandSplit(nn.Module):
             layer(scaled[..., start:end].flatten(2))
             for layer, (start, end) in zip(self.split, edges, strict=True)
         ]
-        state = torch.stack(bands, 1)  # (excerpts, bands, frames, features)
+        state = torch.stack(bands)  # (bands, excerpts, frames, features)
         for along_time, along_bands in zip(self.along_time, self.along_bands, strict=True):
-            state = along_time(state)
-            state = along_bands(state.transpose(1, 2)).transpose(1, 2)
+            state = along_time(state.transpose(0, 2)).transpose(0, 2)
+            state = along_bands(state)
         masks = [
             widen(gather(norm(band)).relu()).unflatten(2, (len(SOURCES), -1))
             for norm, gather, widen, band in zip(
-                self.norm, self.gather, self.widen, state.unbind(1), strict=True
+                self.norm, self.gather, self.widen, state.unbind(0), strict=True
             )
         ]
         joined = torch.cat(masks, 3).sigmoid()
@@ -184,8 +185,10 @@ class BandSplit(nn.Module):
         """
         masks = self.masks(self.features(mixture))
         missing = mixture.shape[2] - masks.shape[4]
-        top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
-        return torch.cat([masks, top], 4).movedim(1, 4)
+        if missing:
+            top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
+            masks = torch.cat([masks, top], 4)
+        return masks.movedim(1, 4)
 
     def forward(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
@@ -210,16 +213,16 @@ def _last(hidden: int, size: int) -> nn.Linear:
 
 
 class _Along(nn.Module):
-    """A BLSTM along the second but last axis, with a skip connection around it."""
+    """A BLSTM along the first axis, with a skip connection around it."""
 
     def __init__(self, size: int, cells: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(size)
-        self.recurrent = nn.LSTM(size, cells, batch_first=True, bidirectional=True)
+        self.recurrent = nn.LSTM(size, cells, bidirectional=True)
         self.back = nn.Linear(2 * cells, size)
 
     def forward(
-        self, state: Float[Tensor, "batch rows steps features"]
-    ) -> Float[Tensor, "batch rows steps features"]:
-        rows = self.norm(state).flatten(0, 1)
-        return state + self.back(self.recurrent(rows)[0]).unflatten(0, state.shape[:2])
+        self, state: Float[Tensor, "steps batch rows features"]
+    ) -> Float[Tensor, "steps batch rows features"]:
+        rows = self.norm(state).flatten(1, 2)
+        return state + self.back(self.recurrent(rows)[0]).unflatten(1, state.shape[1:3])

@@ -24,6 +24,10 @@ _BLSTM_BATCH = 4
 """A BLSTM has one row of cells a window, so that several side by side take little longer. A
 band-split network has one a band and channel."""
 
+_WORKERS = 2
+"""Windows of a band-split network side by side: it is made of many small steps, over which one
+window's threads would wait for each other. More would take more memory."""
+
 
 class NetworkSeparator:
     """One network a source, or a joint one for all, from mixture to source magnitudes.
@@ -86,7 +90,6 @@ class NetworkSeparator:
             return BlockSupport(context, context, hop)
         return BlockSupport(context, context, windows.HOP * hop, windows.OVERLAP * hop)
 
-    @torch.inference_mode()
     def estimate(
         self,
         mixture: Float32[np.ndarray, "channels samples"],
@@ -110,11 +113,13 @@ class NetworkSeparator:
                 found = estimate(mixture[None])[0]
             else:
                 batch = 1 if joint else _BLSTM_BATCH
+                workers = min(_WORKERS, torch.get_num_threads()) if joint else 1
                 steps = (windows.HOP * hop, windows.OVERLAP * hop)
-                found = windows.in_windows(estimate, mixture, *steps, batch)
+                found = windows.in_windows(estimate, mixture, *steps, batch, workers)
             stems[slots] = found
         return stems
 
+    @torch.inference_mode()  # which holds for one thread, and windows have their own
     def _network_stems(
         self,
         network: Network,

@@ -9,9 +9,13 @@ that the whole song has there.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
+from threading import Event
 
 import numpy as np
 from jaxtyping import Float32
+
+from stemblend.parallel import in_threads
 
 HOP = 441
 """Frames between windows; at 44.1 kHz and a shift of 512 samples a whole number of 1/100 s."""
@@ -29,6 +33,7 @@ def in_windows(
     step: int,
     fade: int,
     batch: int = 1,
+    workers: int = 1,
 ) -> Float32[np.ndarray, "sources channels samples"]:
     """Estimate stems window by window and crossfade the results.
 
@@ -39,6 +44,7 @@ def in_windows(
         fade: samples, at most `step`, that a window reaches into the next one and is crossfaded
             with it over. The last window reaches to the end of the song.
         batch: most windows that `estimate` gets at a time.
+        workers: how many such batches are estimated side by side, in threads that share the cores.
 
     Returns:
         `(sources, channels, samples)`.
@@ -46,9 +52,16 @@ def in_windows(
     samples = mixture.shape[-1]
     ramp = np.linspace(0, 1, fade, dtype=np.float32)
     stems = None
-    for starts in _batches(samples, step, fade, batch):
-        windows = [mixture[:, start : start + step + fade] for start in starts]
-        for start, found in zip(starts, estimate(np.stack(windows)), strict=True):
+
+    def work(starts: range) -> Float32[np.ndarray, "batch sources channels window"]:
+        return estimate(np.stack([mixture[:, start : start + step + fade] for start in starts]))
+
+    batches = list(_batches(samples, step, fade, batch))
+    for first in range(0, len(batches), workers):
+        group = batches[first : first + workers]
+        estimates = in_threads(work, group, workers, Event()) if workers > 1 else map(work, group)
+        pairs = zip(chain.from_iterable(group), chain.from_iterable(estimates), strict=True)
+        for start, found in pairs:
             if stems is None:
                 stems = np.empty((*found.shape[:-1], samples), np.float32)
             end = start + found.shape[-1]

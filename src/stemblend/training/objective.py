@@ -1,19 +1,27 @@
 """What a network is trained to do: the loss on magnitudes, and the score on whole songs."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
 
-_INAUDIBLE = 0.001
-"""Share of the mixture's power below which an error is not worth a gradient: −30 dB.
+_INAUDIBLE = 0.003
+"""Share of the mixture's power below which an error is not worth a gradient: −25 dB.
 
 In finished mixes a voice may lie 10 to 20 dB below the whole, and its error has to be lower still.
+"""
+
+_GROSS = 60.0
+"""What an error as loud as the mixture costs on top of its decibels, in dB.
+
+The score of a song sums its errors, so that a few bars in which a source is taken for another
+decide about it. A logarithm alone would hardly ask to mend them: its slope falls as errors grow.
 """
 
 _FLOOR = 1e-4
@@ -82,32 +90,65 @@ def fnn_loss(
 def joint_loss(
     network: BandSplit,
     mixture: Complex[Tensor, "batch channels bins frames"],
-    targets: Complex[Tensor, "batch sources channels bins frames"],
+    targets: Complex[Tensor, "batch sources known bins frames"],
     mask: Float[Tensor, "batch sources bins"],
 ) -> Float[Tensor, ""]:
     """Mean over excerpts and sources of the error in dB below the mixture, 0 where unknown.
 
     The score of a song is a logarithm too, so that every song counts the same, however well it
-    can be separated. Errors far below the mixture (`_INAUDIBLE`) are as good as none. The error
-    is that of the estimate with the mixture's phase. The first channel alone is estimated: random
-    swapping makes it as good as the others.
+    can be separated. Errors far below the mixture (`_INAUDIBLE`) are as good as none, and those
+    that nearly reach it cost extra (`_GROSS`). The error is that of the estimate with the
+    mixture's phase. The first channel alone is estimated: random swapping makes it as good as the
+    others.
+
+    Args:
+        network: gives the masks.
+        mixture: spectrograms, all channels.
+        targets: those of `vocals, bass, drums, other`, of which the first channel is enough.
+        mask: 1 in the bins in which a target is known, 0 elsewhere.
+
+    Returns:
+        The loss in dB.
     """
-    masks = network.masks(network.features(mixture)[:, :1])
-    mixture, targets = mixture[:, :1], targets[:, :, :1]
-    seen = masks.shape[4]
+    masks = network.masks(network.features(mixture, 1))[:, :, :, 0]
+    seen = masks.shape[3]
     weight = mask[..., :seen]
     # frames first: the order in which masks and spectrograms lie in memory
-    heard = mixture[..., :seen, :].movedim(3, 1)[:, :, None]
-    truth = targets[..., :seen, :].movedim(4, 1)
-    power = heard.real.square() + heard.imag.square()
-    shared = torch.addcmul(truth.real * heard.real, truth.imag, heard.imag)
-    # |mask · X − S|² = mask² |X|² − 2 mask · Re(S X*) + |S|²
-    error = ((masks * power).sub_(shared, alpha=2) * masks).sum((1, 3))
-    error = error + torch.linalg.vector_norm(torch.view_as_real(truth), dim=(1, 3, 5)).square()
-    share = (error * weight).sum(2) / (power.sum((1, 3)) * weight).sum(2).clamp_min(1e-6)
-    decibels = 10 * torch.log10(share.clamp_min(0) + _INAUDIBLE)
+    heard = torch.view_as_real(mixture[:, :1, :seen].transpose(2, 3))
+    truth = torch.view_as_real(targets[:, :, 0, :seen].movedim(3, 1))
+    power = heard.square().sum(-1).transpose(1, 2)
+    heard = heard.transpose(1, 2)
+    shared = torch.addcmul(truth[..., 0] * heard[..., 0], truth[..., 1], heard[..., 1])
+    error = _MaskError.apply(masks, power, shared) + truth.square().sum(1).sum(-1)
+    share = (error * weight).sum(2) / (power.sum(1) * weight).sum(2).clamp_min(1e-6)
+    share = share.clamp_min(0)
+    decibels = 10 * torch.log10(share + _INAUDIBLE) + _GROSS * share
     # a fixed number of terms, so that the mean over processes is the mean over all their excerpts
     return (decibels * mask.any(-1)).mean()
+
+
+class _MaskError(torch.autograd.Function):
+    """|mask · X − S|² − |S|² = mask² |X|² − 2 mask · Re(S X*), summed over the frames.
+
+    Automatic differentiation would keep and add several arrays of the masks' size.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        masks: Float[Tensor, "batch frames sources bins"],
+        power: Float[Tensor, "batch frames 1 bins"],
+        shared: Float[Tensor, "batch frames sources bins"],
+    ) -> Float[Tensor, "batch sources bins"]:
+        ctx.save_for_backward(masks, power, shared)
+        return masks.mul(power).sub_(shared, alpha=2).mul_(masks).sum(1)
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Float[Tensor, "batch sources bins"]
+    ) -> tuple[Float[Tensor, "batch frames sources bins"], None, None]:
+        masks, power, shared = ctx.saved_tensors
+        return masks.mul(power).sub_(shared).mul_(2 * gradient[:, None]), None, None
 
 
 def spectral_sdr(

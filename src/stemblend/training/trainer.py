@@ -205,7 +205,10 @@ def _train(
             asked = time.monotonic()
             batch, gains = batches.take()
             waited += time.monotonic() - asked
-            mixture, targets, bandwidth = transform(batch, stft, rate, where, gains)
+            # a band-split network estimates one channel, but hears them all
+            estimated = 1 if isinstance(network, BandSplit) else None
+            made = transform(batch, stft, rate, where, gains, estimated)
+            mixture, targets, bandwidth = made
             factor = cosine_factor(state.step, config.steps, config.decay)
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * factor

@@ -59,7 +59,12 @@ def validation_batches(config: TrainingConfig, songs: Songs) -> list[Batch]:
 
 
 def transform(
-    batch: Batch, stft: STFT, rate: int, device: torch.device, gains: Tensor | None = None
+    batch: Batch,
+    stft: STFT,
+    rate: int,
+    device: torch.device,
+    gains: Tensor | None = None,
+    channels: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spectrograms of a mini-batch.
 
@@ -69,15 +74,21 @@ def transform(
         rate: sample rate in Hz.
         device: where to compute.
         gains: factors `(batch * targets, bins)` of an equaliser for each target.
+        channels: how many of the first channels of the targets are needed; None for all.
 
     Returns:
         Mixtures `(batch, channels, bins, frames)`, targets `(batch, targets, channels, bins,
         frames)`, and the bandwidths `(batch, targets)` of the batch.
     """
-    targets = stft.forward(torch.from_numpy(batch.targets).to(device))
-    if gains is not None:
+    waves, rest = (torch.from_numpy(w).to(device) for w in (batch.targets, batch.rest))
+    if gains is None:
+        mixture = stft.forward(waves.sum(1) + rest)
+        targets = stft.forward(waves[:, :, :channels])
+    else:
+        targets = stft.forward(waves)
         targets = targets * gains.view(*targets.shape[:2], 1, -1, 1).to(device)
-    mixture = targets.sum(1) + stft.forward(torch.from_numpy(batch.rest).to(device))
+        mixture = targets.sum(1) + stft.forward(rest)
+        targets = targets[:, :, :channels]
     if np.isfinite(batch.cutoff).any():
         kept = band_mask(torch.from_numpy(batch.cutoff).to(device), rate, stft.bins)
         mixture = mixture * kept[:, None, :, None]

@@ -1,0 +1,63 @@
+"""The joint loss against its formula, written with complex numbers and differentiated by torch."""
+
+import math
+
+import torch
+
+from stemblend.separators.bandsplit import BandSplit, BandSplitConfig
+from stemblend.training.objective import joint_loss
+
+
+def small_network() -> BandSplit:
+    config = BandSplitConfig(
+        sample_rate=8000, bandwidth=4000, n_fft=64, hop=32, bands=4, narrowest=2, blocks=1,
+        features=4, cells=4, hidden=8,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return BandSplit(config)
+
+
+def by_formula(network, mixture, targets, mask):
+    """Mean over excerpts and sources of the error of the first channel, in dB and by itself."""
+    estimate = network(mixture)[:, :, 0]
+    error = (estimate - targets[:, :, 0]).abs().square().sum(-1) * mask
+    heard = mixture[:, None, 0].abs().square().sum(-1) * mask
+    share = error.sum(-1) / heard.sum(-1).clamp_min(1e-6)
+    cost = 10 * torch.log10(share + 0.003) + 60 * share
+    return (cost * mask.any(-1)).mean()
+
+
+def test_joint_loss_and_its_gradient_are_those_of_the_formula():
+    network = small_network()
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.randn(3, 4, 2, 33, 7, dtype=torch.complex64, generator=generator)
+    mixture = targets.sum(1)
+    mask = torch.ones(3, 4, 33)
+    mask[0, 1, 20:] = 0  # a recording without high frequencies
+    mask[2, 3] = 0  # nothing is known of this one
+    gradients = []
+    for loss in (joint_loss(network, mixture, targets, mask),
+                 by_formula(network, mixture, targets, mask)):  # fmt: skip
+        network.zero_grad()
+        loss.backward()
+        gradients.append([p.grad.clone() for p in network.parameters()])
+    torch.testing.assert_close(
+        joint_loss(network, mixture, targets, mask), by_formula(network, mixture, targets, mask)
+    )
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_an_error_as_loud_as_the_mixture_costs_its_decibels_and_sixty():
+    network = small_network()
+    with torch.no_grad():
+        for layer in network.widen:
+            layer.weight.zero_()
+            layer.bias.fill_(-100.0)  # masks of zero
+    mixture = torch.ones(1, 1, 33, 5, dtype=torch.complex64)
+    targets = torch.zeros(1, 4, 1, 33, 5, dtype=torch.complex64)
+    targets[:, 2] = mixture
+    loss = joint_loss(network, mixture, targets, torch.ones(1, 4, 33))
+    # three silent sources without error, and one that is all error
+    expected = (3 * 10 * math.log10(0.003) + 10 * math.log10(1.003) + 60) / 4
+    assert abs(loss.item() - expected) < 1e-4
