@@ -174,6 +174,25 @@ def test_together_may_leave_instruments_out(songs, tmp_path):
     assert batch.targets.any()
 
 
+@pytest.mark.parametrize("together", [0.0, 1.0])
+def test_nobody_sings_in_instrumental_mixtures(songs, tmp_path, together):
+    decoded = decode_tracks(find_tracks(songs), RATE, tmp_path / "cache")
+    options = PLAIN.model_copy(
+        update={"instrumental": 0.5, "together": together, "active_share": 1.0}
+    )
+    source = ExcerptSource([(1.0, decoded)], ("vocals", "bass", "drums"), options, 1000, RATE)
+    batch = source.draw(np.random.default_rng(0), 200)
+    sung = batch.targets[:, 0].any((1, 2))
+    assert 0.35 < 1 - sung.mean() < 0.65
+    # that nobody sings is known, but for a singer who is silent in this place
+    assert np.isposinf(batch.bandwidth[~sung, 0]).mean() > 0.9
+    assert batch.targets.any((1, 2, 3)).all()
+    # who has nothing but voices goes on singing
+    voices = [[r for r in song if r.sources == {"vocals"}] for song in decoded]
+    alone = ExcerptSource([(1.0, voices)], ("vocals",), options, 1000, RATE)
+    assert alone.draw(np.random.default_rng(0), 20).targets.any((1, 2, 3)).all()
+
+
 def test_a_stem_of_several_sources_is_never_a_rival_of_its_own_part(tmp_path):
     for song, names in (("a", ["vocals", "accompaniment"]), ("b", ["drums", "bass+other"])):
         (tmp_path / "songs" / song).mkdir(parents=True)

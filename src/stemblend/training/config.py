@@ -59,6 +59,8 @@ class AugmentationConfig(_Frozen):
         pan: place mono takes at random between left and right.
         active_share: share of target excerpts that surely hold sound; only with `chunk`.
         drop: probability that an instrument other than the target is left out; only with `mix`.
+        instrumental: share of mixtures without vocals: in most songs singers rest for a third of
+            the time or more, and what plays alone is seldom a voice.
         together: share of mixtures whose instruments come from one song and one place in it, as
             they were played together; only with `mix`.
         master_gain: interval of a gain for the whole mixture.
@@ -84,6 +86,7 @@ class AugmentationConfig(_Frozen):
     pan: bool = True
     active_share: float = Field(default=0.7, ge=0, le=1)
     drop: float = Field(default=0.1, ge=0, le=1)
+    instrumental: float = Field(default=0.0, ge=0, lt=1)
     together: float = Field(default=0.0, ge=0, le=1)
     master_gain: tuple[float, float] = (0.4, 1.4)
     speed_semitones: float = Field(default=0.0, ge=0, le=12)

@@ -12,6 +12,7 @@ from stemblend.training.augmentation import (
     draw_codec,
     draw_cutoff,
     draw_gain,
+    draw_instrumental,
     draw_mono,
     draw_pan,
     draw_room,
@@ -110,6 +111,11 @@ class ExcerptSource:
             for allowed in _subsets(frozenset(SOURCES))
             for source in allowed
         }
+        self._instruments = tuple(
+            source
+            for source in SOURCES
+            if source != "vocals" and self._pools[frozenset({source}), source][0]
+        )
 
     def _pool(
         self, allowed: frozenset[str], source: str
@@ -179,13 +185,16 @@ class ExcerptSource:
     def _mix(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float], float]:
         """(d): every instrument from a place and a song of its own, or all from one song."""
         options = self.augmentation
-        # one target is surely there, and by itself
-        target = self.targets[rng.integers(len(self.targets))]
-        chosen = self._recording(rng, frozenset({target}), target)
+        allowed, surely = frozenset(SOURCES), self.targets
+        if self._instruments and draw_instrumental(rng, options.instrumental):
+            allowed, surely = allowed - {"vocals"}, self._instruments
+        # one of them is there, and by itself
+        source = surely[rng.integers(len(surely))]
+        chosen = self._recording(rng, frozenset({source}), source)
         if options.together and rng.random() < options.together:
-            voices = self._together(rng, chosen)
+            voices = self._together(rng, chosen, allowed)
         else:
-            voices = self._strangers(rng, chosen)
+            voices = self._strangers(rng, chosen, allowed)
         targets, rest, bandwidths = self._gather(voices, draw_gain(rng, *options.master_gain))
         if draw_mono(rng, options.mono):
             targets[:] = targets.mean(1, keepdims=True)
@@ -197,10 +206,12 @@ class ExcerptSource:
             rest += through_codec(mixture, codec, self.sample_rate) - mixture
         return targets, rest, bandwidths, draw_cutoff(rng, options.narrow)
 
-    def _strangers(self, rng: np.random.Generator, chosen: Recording) -> list[_Voice]:
-        """`chosen`, and the other instruments from songs of their own."""
+    def _strangers(
+        self, rng: np.random.Generator, chosen: Recording, allowed: frozenset[str]
+    ) -> list[_Voice]:
+        """`chosen`, and the other instruments that are allowed from songs of their own."""
         voices = [self._voice(rng, chosen)]
-        missing = frozenset(SOURCES) - chosen.sources
+        missing = allowed - chosen.sources
         while missing:
             source = sorted(missing)[rng.integers(len(missing))]
             if not self._pools[missing, source][0] or rng.random() < self.augmentation.drop:
@@ -211,14 +222,17 @@ class ExcerptSource:
             missing -= other.sources
         return voices
 
-    def _together(self, rng: np.random.Generator, chosen: Recording) -> list[_Voice]:
-        """`chosen`, and what else sounds in its song at the same place, at the same speed."""
+    def _together(
+        self, rng: np.random.Generator, chosen: Recording, allowed: frozenset[str]
+    ) -> list[_Voice]:
+        """`chosen`, and what else may sound in its song at the same place, at the same speed."""
         speed = draw_speed(rng, self.augmentation.speed_semitones)
         start = self._start(rng, chosen)
         return [
             self._voice(rng, recording, start, speed)
             for recording in self._song_of[chosen]
-            if recording is chosen or rng.random() >= self.augmentation.drop
+            if recording is chosen
+            or (recording.sources <= allowed and rng.random() >= self.augmentation.drop)
         ]
 
     def _recording(
