@@ -41,7 +41,7 @@ class BandSplitConfig(BandTransformConfig):
     """
 
     kind: Literal["bandsplit"] = "bandsplit"
-    blocks: int = Field(default=4, ge=1)
+    blocks: int = Field(default=6, ge=1)
     features: int = Field(default=64, ge=1)
     cells: int = Field(default=64, ge=1)
     hidden: int = Field(default=128, ge=1)
