@@ -1,0 +1,103 @@
+"""Play drums that ring at a pitch, from a General MIDI soundfont: toms, timbales, congas, bells.
+
+    pip install pyfluidsynth    # and the library fluidsynth
+    python scripts/render_percussion.py FluidR3_GM.sf2 OUT
+
+Kits of one-shot samples hold few of them, and networks took their ring for an instrument. OUT gets
+60 folders `percussion-<seed>` of 20 s with `drums.flac` alone: a groove, runs over the pitched
+drums, and each piece tuned by up to 4 semitones.
+"""
+
+import argparse
+from pathlib import Path
+
+import fluidsynth
+import numpy as np
+import soundfile
+from rich.progress import track
+
+from stemblend.datasets.rendering import effects
+
+RATE, SECONDS, SEEDS = 44100, 20, range(8000, 8060)
+KITS = (0, 8, 16, 24, 25, 32, 40)
+PITCHED = (
+    (41, 43, 45, 47, 48, 50),  # toms
+    (65, 66),  # timbales
+    (60, 61),  # bongos
+    (62, 63, 64),  # congas
+    (67, 68),  # agogo
+    (76, 77),  # wood blocks
+    (56,),  # cowbell
+)
+"""General MIDI's drums, low and high ones of a kind together."""
+
+DRUMS, BANK = 9, 128
+"""Channel and bank of drum kits."""
+
+
+def perform(synth: fluidsynth.Synth, font: int, rng: np.random.Generator) -> np.ndarray:
+    """A drum stem, float32 `(2, samples)`."""
+    synth.program_select(DRUMS, font, BANK, int(rng.choice(KITS)))
+    # registered parameter 0: the pitch wheel reaches 4 semitones
+    for control, value in ((101, 0), (100, 0), (6, 4)):
+        synth.cc(DRUMS, control, value)
+    synth.pitch_bend(DRUMS, int(rng.integers(-8192, 8192)))
+    step = 60 / rng.uniform(70, 160) / int(rng.choice([3, 4]))
+    chosen = rng.permutation(len(PITCHED))[: rng.integers(1, 4)]
+    groups = [PITCHED[index] for index in chosen]
+    groove = rng.random((len(groups), 16)) < rng.uniform(0.05, 0.35, (len(groups), 1))
+    beats = rng.random() < 0.6
+    pieces, position, run = [], 0, 0
+    for count in range(int(SECONDS / step) + 1):
+        place = count % 16
+        if place == 0 and rng.random() < 0.5:
+            run = int(rng.integers(4, 16))
+        hits = [
+            int(rng.choice(group)) for group, on in zip(groups, groove[:, place], strict=True) if on
+        ]
+        if place >= 16 - run:
+            group = groups[count // 32 % len(groups)]
+            hits.append(group[-1 - (place * len(group) // 16) % len(group)])
+        if beats and place % 8 == 0:
+            hits.append(36)
+        if beats and place % 8 == 4:
+            hits.append(38)
+        if beats and place % 2 == 0:
+            hits.append(42)
+        for hit in hits:
+            synth.noteon(DRUMS, hit, int(rng.integers(60, 127)))
+        end = round((count + 1) * step * RATE)
+        pieces.append(synth.get_samples(end - position))
+        position = end
+    synth.all_sounds_off(DRUMS)
+    synth.get_samples(RATE // 10)
+    whole = np.concatenate(pieces).reshape(-1, 2)[: SECONDS * RATE].T
+    return np.ascontiguousarray(whole).astype(np.float32) / 32768
+
+
+def main() -> None:
+    """Write the stems that are missing."""
+    parser = argparse.ArgumentParser(description="Pitched drums of a soundfont.")
+    parser.add_argument("soundfont", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    synth = fluidsynth.Synth(gain=0.5, samplerate=float(RATE))
+    synth.setting("synth.reverb.active", 0)
+    synth.setting("synth.chorus.active", 0)
+    font = synth.sfload(str(arguments.soundfont))
+    if font < 0:
+        raise SystemExit(f"{arguments.soundfont} is no soundfont; name a file ending in .sf2")
+    for seed in track(SEEDS, description="percussion"):
+        rng = np.random.default_rng(seed)
+        stem = perform(synth, font, rng)
+        if rng.random() < 0.8:
+            stem = effects.add_room(stem, rng, RATE, rng.uniform(-24, -8))
+        folder = arguments.out / f"percussion-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        stem *= 0.7 / max(float(np.abs(stem).max()), 1e-9)
+        soundfile.write(folder / "drums.flac", stem.T, RATE, "PCM_16")
+    synth.delete()
+
+
+if __name__ == "__main__":
+    main()
