@@ -15,10 +15,11 @@ import fluidsynth
 import numpy as np
 import soundfile
 from rich.progress import track
+from sample_soundfont import RATE, open_soundfont
 
 from stemblend.datasets.rendering import effects
 
-RATE, SECONDS, SEEDS = 44100, 20, range(8000, 8060)
+SECONDS, SEEDS = 20, range(8000, 8060)
 KITS = (0, 8, 16, 24, 25, 32, 40)
 PITCHED = (
     (41, 43, 45, 47, 48, 50),  # toms
@@ -76,17 +77,12 @@ def perform(synth: fluidsynth.Synth, font: int, rng: np.random.Generator) -> np.
 
 
 def main() -> None:
-    """Write the stems that are missing."""
+    """Write the stems of all seeds."""
     parser = argparse.ArgumentParser(description="Pitched drums of a soundfont.")
     parser.add_argument("soundfont", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    synth = fluidsynth.Synth(gain=0.5, samplerate=float(RATE))
-    synth.setting("synth.reverb.active", 0)
-    synth.setting("synth.chorus.active", 0)
-    font = synth.sfload(str(arguments.soundfont))
-    if font < 0:
-        raise SystemExit(f"{arguments.soundfont} is no soundfont; name a file ending in .sf2")
+    synth, font = open_soundfont(arguments.soundfont, gain=0.5)
     for seed in track(SEEDS, description="percussion"):
         rng = np.random.default_rng(seed)
         stem = perform(synth, font, rng)

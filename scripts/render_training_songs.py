@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--only", choices=KINDS, action="append")
     arguments = parser.parse_args()
     wanted = arguments.only or KINDS
+    if "soundfont" in (arguments.only or ()) and not arguments.soundfont:
+        parser.error("--only soundfont needs --soundfont NOTES, as sample_soundfont.py writes them")
     if "rendered" in wanted or "soundfont" in wanted:
         bank = SampleBank.load(arguments.samples)
         if "rendered" in wanted:

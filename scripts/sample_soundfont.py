@@ -21,9 +21,6 @@ RATE = 44100
 HELD, RELEASED = 2.5, 0.5
 """Seconds that a note is held, and for which it rings on."""
 
-VOICES = {52, 53, 54, 85, 91}
-"""Choir aahs, voice oohs, synth voice, voice lead, choir pad."""
-
 PROGRAMS = {
     "keys": [*range(0, 24), *range(88, 91), *range(92, 104), *range(108, 110)],
     "guitar": [*range(24, 32), *range(104, 108)],
@@ -31,13 +28,27 @@ PROGRAMS = {
     "orchestra": [*range(40, 52), 55],
     "winds": [*range(56, 80), *range(80, 85), 86, 87, 110, 111],
 }
-"""Programs of General MIDI, counted from 0, by the family that plays them."""
+"""Programs of General MIDI, counted from 0, by the family that plays them.
+
+Not 52 to 54, 85 and 91, which are choirs and voices, nor 112 and up, drums and noises.
+"""
 
 LOWEST, HIGHEST = {"bass": 28}, {"bass": 52}
 STEP = 6
 """Semitones between notes."""
 
 NAMES = ("C", "Cs", "D", "Ds", "E", "F", "Fs", "G", "Gs", "A", "As", "B")
+
+
+def open_soundfont(path: Path, gain: float) -> tuple[fluidsynth.Synth, int]:
+    """A synthesiser without room and chorus, which are added later, and the number of its font."""
+    synth = fluidsynth.Synth(gain=gain, samplerate=float(RATE))
+    synth.setting("synth.reverb.active", 0)
+    synth.setting("synth.chorus.active", 0)
+    font = synth.sfload(str(path))
+    if font < 0:
+        raise SystemExit(f"{path} is no soundfont; name a file ending in .sf2")
+    return synth, font
 
 
 def play(synth: fluidsynth.Synth, note: int, velocity: int) -> np.ndarray:
@@ -57,13 +68,7 @@ def main() -> None:
     parser.add_argument("soundfont", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    synth = fluidsynth.Synth(gain=0.6, samplerate=float(RATE))
-    # rooms are added when songs are rendered
-    synth.setting("synth.reverb.active", 0)
-    synth.setting("synth.chorus.active", 0)
-    font = synth.sfload(str(arguments.soundfont))
-    if font < 0:
-        raise SystemExit(f"{arguments.soundfont} is no soundfont; name a file ending in .sf2")
+    synth, font = open_soundfont(arguments.soundfont, gain=0.6)
     chosen = [(family, program) for family, programs in PROGRAMS.items() for program in programs]
     for family, program in track(chosen, description=arguments.soundfont.stem):
         synth.program_select(0, font, 0, program)

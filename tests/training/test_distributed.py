@@ -34,13 +34,14 @@ def train_in_two_processes(config: TrainingConfig, folder: Path, tmp_path: Path)
     script.write_text(SCRIPT)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     arguments = [config.model_dump_json(), str(folder), str(tmp_path / "cache")]
-    subprocess.run(
+    done = subprocess.run(
         [*launcher, "--nproc-per-node", "2", str(script), *arguments],
-        check=True,
         capture_output=True,
+        text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         timeout=120,
     )
+    assert done.returncode == 0, done.stderr
     return entries(folder)
 
 

@@ -110,11 +110,6 @@ def draw_mono(rng: np.random.Generator, share: float) -> bool:
     return bool(share) and bool(rng.random() < share)
 
 
-def draw_instrumental(rng: np.random.Generator, share: float) -> bool:
-    """Whether nobody sings in a mixture; true for `share` of the draws."""
-    return bool(share) and bool(rng.random() < share)
-
-
 def draw_width(rng: np.random.Generator, most: float) -> float:
     """A factor for the difference of left and right, from U[0, most]; 1 without a draw if 0."""
     return float(rng.uniform(0, most)) if most else 1.0

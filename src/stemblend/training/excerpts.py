@@ -12,7 +12,6 @@ from stemblend.training.augmentation import (
     draw_codec,
     draw_cutoff,
     draw_gain,
-    draw_instrumental,
     draw_mono,
     draw_pan,
     draw_room,
@@ -186,7 +185,8 @@ class ExcerptSource:
         """(d): every instrument from a place and a song of its own, or all from one song."""
         options = self.augmentation
         allowed, surely = frozenset(SOURCES), self.targets
-        if self._instruments and draw_instrumental(rng, options.instrumental):
+        share = options.instrumental if self._instruments else 0
+        if share and rng.random() < share:
             allowed, surely = allowed - {"vocals"}, self._instruments
         # one of them is there, and by itself
         source = surely[rng.integers(len(surely))]
