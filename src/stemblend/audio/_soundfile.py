@@ -37,7 +37,8 @@ class SoundFileDecoder:
     def __init__(self, path: Path, file: BinaryIO):
         self._path = path
         self._file = file
-        self._sound = soundfile.SoundFile(file)
+        # by its descriptor: Python's callbacks would swallow an interrupt
+        self._sound = soundfile.SoundFile(file.fileno(), closefd=False)
         self._frames: int = self._sound.frames
         if self._frames == _UNKNOWN_FRAMES:
             self._sound.close()

@@ -241,7 +241,8 @@ def _open_file(path: Path) -> BinaryIO:
             raise AudioError(f"{shown(path)} is a folder, not an audio file; name a file in it.")
         if path.exists() and not path.is_file():
             raise AudioError(f"{shown(path)} is not a regular file; save the audio to one first.")
-        file = path.open("rb")
+        # unbuffered: libsndfile and FFmpeg take turns with the position of one descriptor
+        file = path.open("rb", buffering=0)
     except FileNotFoundError:
         raise AudioError(f"{shown(path)} does not exist; check its name and folder.") from None
     except PermissionError:
