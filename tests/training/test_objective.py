@@ -18,13 +18,14 @@ def small_network() -> BandSplit:
 
 
 def by_formula(network, mixture, targets, mask):
-    """Mean over excerpts and sources of the error of the first channel, in dB and by itself."""
+    """Weighted mean of the error of the first channel, in dB and by itself."""
     estimate = network(mixture)[:, :, 0]
     error = (estimate - targets[:, :, 0]).abs().square().sum(-1) * mask
     heard = mixture[:, None, 0].abs().square().sum(-1) * mask
     share = error.sum(-1) / heard.sum(-1).clamp_min(1e-6)
-    cost = 10 * torch.log10(share + 0.003) + 60 * share
-    return (cost * mask.any(-1)).mean()
+    level = (targets[:, :, 0].abs().square().sum(-1) * mask).sum(-1) / heard.sum(-1).clamp_min(1e-6)
+    cost = 10 * torch.log10(share + 0.003 + 0.05 * level) + 60 * share
+    return (cost * mask.any(-1) * torch.tensor([1.6, 0.6, 0.7, 1.1])).mean()
 
 
 def test_joint_loss_and_its_gradient_are_those_of_the_formula():
@@ -48,7 +49,7 @@ def test_joint_loss_and_its_gradient_are_those_of_the_formula():
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_an_error_as_loud_as_the_mixture_costs_its_decibels_and_sixty():
+def test_an_error_as_loud_as_the_mixture_costs_sixty_more_and_its_decibels_above_good_enough():
     network = small_network()
     with torch.no_grad():
         for layer in network.widen:
@@ -59,5 +60,6 @@ def test_an_error_as_loud_as_the_mixture_costs_its_decibels_and_sixty():
     targets[:, 2] = mixture
     loss = joint_loss(network, mixture, targets, torch.ones(1, 4, 33))
     # three silent sources without error, and one that is all error
-    expected = (3 * 10 * math.log10(0.003) + 10 * math.log10(1.003) + 60) / 4
+    silent, wrong = 10 * math.log10(0.003), 10 * math.log10(1 + 0.003 + 0.05) + 60
+    expected = (1.6 * silent + 0.6 * silent + 0.7 * wrong + 1.1 * silent) / 4
     assert abs(loss.item() - expected) < 1e-4

@@ -43,7 +43,7 @@ class BandSplitConfig(BandTransformConfig):
     kind: Literal["bandsplit"] = "bandsplit"
     blocks: int = Field(default=6, ge=1)
     features: int = Field(default=64, ge=1)
-    cells: int = Field(default=64, ge=1)
+    cells: int = Field(default=96, ge=1)
     hidden: int = Field(default=128, ge=1)
     bands: int = Field(default=26, ge=1)
     narrowest: int = Field(default=6, ge=1)

@@ -1,0 +1,50 @@
+"""Average the weights of networks of one structure, one of which went on from another.
+
+    python scripts/average_weights.py earlier.safetensors later.safetensors --out mean.safetensors
+
+Where a run goes on from weights without leaving their valley, the middle between the two is often
+better than either (Izmailov et al., *Averaging weights leads to wider optima and better
+generalization*, UAI 2018).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from stemblend.separators.weights import Network, load_network, save_network
+
+
+def average(networks: Sequence[Network]) -> Network:
+    """The first network, with the mean of all networks' weights.
+
+    Raises:
+        ValueError: if they differ in structure.
+    """
+    if any(network.config != networks[0].config for network in networks):
+        raise ValueError("the networks differ in structure")
+    states = [network.state_dict() for network in networks]
+    mean = {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    networks[0].load_state_dict(mean)
+    return networks[0]
+
+
+def main() -> None:
+    """Read, average, write; what is said about the last file is said about the mean."""
+    parser = argparse.ArgumentParser(description="Average the weights of networks.")
+    parser.add_argument("weights", type=Path, nargs="+")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        network = average([load_network(path) for path in arguments.weights])
+    except ValueError as error:
+        parser.error(f"{error}; name weights of one run and of those that went on from it")
+    with safe_open(arguments.weights[-1], "pt") as file:
+        described = {key: text for key, text in file.metadata().items() if key != "network"}
+    save_network(network, arguments.out, described)
+
+
+if __name__ == "__main__":
+    main()
