@@ -18,14 +18,23 @@ from tests.training.conftest import small_config
 
 SCRIPT = """
 import sys
+import weakref
 from pathlib import Path
 import torch
+from torch import distributed
 from stemblend.training.config import TrainingConfig
 from stemblend.training.trainer import train
 
 torch.set_num_threads(1)
 config = TrainingConfig.model_validate_json(sys.argv[1])
-train(config, Path(sys.argv[2]), cache=Path(sys.argv[3]))
+groups = []
+train(
+    config,
+    Path(sys.argv[2]),
+    cache=Path(sys.argv[3]),
+    progress=lambda report: groups.append(weakref.ref(distributed.group.WORLD)),
+)
+assert all(group() is None for group in groups), "the group's threads outlive the run"
 """
 
 

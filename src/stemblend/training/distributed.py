@@ -4,6 +4,7 @@
 mini-batch; their gradients are averaged, so that all networks stay equal.
 """
 
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +87,10 @@ def joined(device: str) -> Iterator[World]:
     if size == 1:
         yield World()
         return
+    # Its functions take the group that exists when they are imported for their default, and the
+    # optimiser imports them: imported later they would keep the group and its threads alive until
+    # the interpreter ends, which those threads can abort.
+    importlib.import_module("torch.distributed.nn")
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         local_rank = int(os.environ["LOCAL_RANK"])
