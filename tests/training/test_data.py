@@ -326,11 +326,11 @@ def test_a_codec_keeps_time_and_level():
     assert {codec and codec[0] for codec in drawn} == {None, "OGG", "MP3"}
 
 
-def test_width_room_and_codec_in_mixtures(songs, tmp_path):
+def test_width_room_effects_and_codec_in_mixtures(songs, tmp_path):
     """The stems have the right channel at half of the left, until something changes that."""
     plain = excerpts(songs, tmp_path, swap=False).draw(np.random.default_rng(0), 20)
     np.testing.assert_allclose(plain.mixture[:, 1], plain.mixture[:, 0] / 2, atol=1e-4)
-    for change in ({"width": 1.5}, {"room": 1.0}):
+    for change in ({"width": 1.5}, {"room": 1.0}, {"effects": 1.0}):
         source = excerpts(songs, tmp_path, swap=False, **change)
         left, right = source.draw(np.random.default_rng(0), 20).targets[:, 0].transpose(1, 0, 2)
         assert np.abs(right - left / 2).max() > 0.01

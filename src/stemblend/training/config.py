@@ -72,6 +72,8 @@ class AugmentationConfig(_Frozen):
             recordings; only with `mix`.
         width: scale the difference of left and right of every instrument by up to this factor; 0
             leaves it as it is; only with `mix`.
+        effects: share of instruments that go through an echo, a doubling, an overdrive or a
+            telephone; only with `mix`.
         room: share of instruments that are put into a random room; only with `mix`.
         codec: share of mixtures that go through an mp3 or ogg encoder; what that changes belongs
             to no source; only with `mix`.
@@ -94,6 +96,7 @@ class AugmentationConfig(_Frozen):
     mono: float = Field(default=0.0, ge=0, le=1)
     narrow: float = Field(default=0.0, ge=0, le=1)
     width: float = Field(default=0.0, ge=0, le=4)
+    effects: float = Field(default=0.0, ge=0, le=1)
     room: float = Field(default=0.0, ge=0, le=1)
     codec: float = Field(default=0.0, ge=0, le=1)
 

@@ -28,6 +28,7 @@ from stemblend.training.augmentation import (
     widen,
 )
 from stemblend.training.config import AugmentationConfig
+from stemblend.training.effects import draw_effect
 from stemblend.training.recordings import Recording
 
 USUAL_LEVEL = {"vocals": 0.06, "bass": 0.08, "drums": 0.08, "other": 0.05}
@@ -263,6 +264,8 @@ class ExcerptSource:
         if len(wave) == 1 and options.pan and not recording.sources & _CENTRED:
             wave = pan_mono(wave, draw_pan(rng))
         wave = np.broadcast_to(wave, (2, self.samples))
+        effect = draw_effect(rng, options.effects)
+        wave = wave if effect is None else effect.apply(wave, self.sample_rate)
         wave = widen(wave, draw_width(rng, options.width))
         wave = reverberate(wave, draw_room(rng, options.room, self.sample_rate))
         wave = swap_channels(wave, draw_swap(rng)) if options.swap else wave
