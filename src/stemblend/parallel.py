@@ -72,6 +72,17 @@ def threads_each(workers: int) -> int:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute in the calling thread alone, for steps too small to be shared."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def _limited(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
     with threadpool_limits(threads):

@@ -194,7 +194,7 @@ def test_blocks_equal_the_whole_song(monkeypatch, kind):
     """A window by itself is rounded differently in bfloat16, so that must be off here."""
     monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
     separator = NetworkSeparator({"vocals": kind()})
-    song = np.random.default_rng(0).standard_normal((2, 100_000)).astype(np.float32)
+    song = np.random.default_rng(0).standard_normal((2, 200_000)).astype(np.float32)
     whole = separator.estimate(song)
     windows = []
     monkeypatch.setattr("stemblend.separation.blocks.BLOCK_SECONDS", 0.1)
@@ -207,7 +207,8 @@ def test_blocks_equal_the_whole_song(monkeypatch, kind):
     assert np.square(difference).mean() <= 1e-9 * np.square(song).mean()
 
 
-def test_a_band_split_network_s_windows_side_by_side_are_those_one_by_one():
+def test_a_band_split_network_s_channels_side_by_side_are_those_one_by_one(monkeypatch):
+    monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
     separator = NetworkSeparator(dict.fromkeys(SOURCES, small_bandsplit()))
     song = np.random.default_rng(0).standard_normal((2, 60_000)).astype(np.float32)
     before = torch.get_num_threads()
@@ -222,9 +223,8 @@ def test_a_band_split_network_s_windows_side_by_side_are_those_one_by_one():
     np.testing.assert_allclose(*found, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("samples", [1, 2, 19, 20, 100, 119, 120, 121, 219, 220, 999, 1000])
-def test_windows_of_a_system_without_memory_leave_no_trace(samples, workers):
+def test_windows_of_a_system_without_memory_leave_no_trace(samples):
     song = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
     lengths = []
 
@@ -232,12 +232,10 @@ def test_windows_of_a_system_without_memory_leave_no_trace(samples, workers):
         lengths.append(windows.shape)
         return np.stack([0.5 * windows, windows**2], 1)
 
-    found = in_windows(system, song, 100, 20, batch=3, workers=workers)
+    found = in_windows(system, song, 100, 20, batch=3)
     np.testing.assert_allclose(found, np.stack([0.5 * song, song**2]), rtol=1e-6, atol=1e-6)
-    # side by side, the last window may be done before others
-    shortest, *longer = sorted(length for _, _, length in lengths)
-    assert all(length == 120 for length in longer)
-    assert shortest <= 120
+    assert all(length == 120 for _, _, length in lengths[:-1])
+    assert lengths[-1][2] <= 120
     assert max(batch for batch, _, _ in lengths) <= 3
     # a song that ends within the crossfade needs no further window
     assert sum(batch for batch, _, _ in lengths) == max(-(-(samples - 20) // 100), 1)

@@ -183,8 +183,21 @@ class BandSplit(nn.Module):
         Returns:
             `(batch, sources, channels, bins, frames)`.
         """
-        masks = self.masks(self.features(mixture))
-        missing = mixture.shape[2] - masks.shape[4]
+        return self.to_all_bins(self.masks(self.features(mixture)), mixture.shape[2])
+
+    def to_all_bins(
+        self, masks: Float[Tensor, "batch frames sources channels seen"], bins: int
+    ) -> Float[Tensor, "batch sources channels {bins} frames"]:
+        """Masks in the layout of spectrograms, those above the network's bandwidth repeated.
+
+        Args:
+            masks: as `masks` gives them.
+            bins: of the spectrogram.
+
+        Returns:
+            `(batch, sources, channels, bins, frames)`.
+        """
+        missing = bins - masks.shape[4]
         if missing:
             top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
             masks = torch.cat([masks, top], 4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from threading import Event
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
+from stemblend.parallel import in_threads, one_thread
 from stemblend.separators import windows
 from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.base import SOURCES, BlockSupport
@@ -25,8 +27,12 @@ _BLSTM_BATCH = 4
 band-split network has one a band and channel."""
 
 _WORKERS = 2
-"""Windows of a band-split network side by side: it is made of many small steps, over which one
-window's threads would wait for each other. More would take more memory."""
+"""Channels of a band-split network side by side, each in one thread: it is made of many small
+steps, over which several threads would wait for each other. More would take more memory."""
+
+_BAND_SPLIT_HOP = 2 * windows.HOP
+"""Frames between windows of a band-split network, which hears music that it does not know better in
+windows longer than its training sequences."""
 
 
 class NetworkSeparator:
@@ -88,7 +94,9 @@ class NetworkSeparator:
         context = 0 if reach is None else (reach + -(-self._stft.n_fft // hop)) * hop
         if all(isinstance(network, FNN) for network in networks):
             return BlockSupport(context, context, hop)
-        return BlockSupport(context, context, windows.HOP * hop, windows.OVERLAP * hop)
+        # windows of each network begin where a block does
+        step = max(_window_hop(n) for n in networks if not isinstance(n, FNN))
+        return BlockSupport(context, context, step * hop, windows.OVERLAP * hop)
 
     def estimate(
         self,
@@ -113,13 +121,12 @@ class NetworkSeparator:
                 found = estimate(mixture[None])[0]
             else:
                 batch = 1 if joint else _BLSTM_BATCH
-                workers = min(_WORKERS, torch.get_num_threads()) if joint else 1
-                steps = (windows.HOP * hop, windows.OVERLAP * hop)
-                found = windows.in_windows(estimate, mixture, *steps, batch, workers)
+                steps = (_window_hop(network) * hop, windows.OVERLAP * hop)
+                found = windows.in_windows(estimate, mixture, *steps, batch)
             stems[slots] = found
         return stems
 
-    @torch.inference_mode()  # which holds for one thread, and windows have their own
+    @torch.inference_mode()
     def _network_stems(
         self,
         network: Network,
@@ -130,8 +137,7 @@ class NetworkSeparator:
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
         parts, raw = torch.view_as_real(spectrogram), torch.empty_like(spectrogram)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            gains = _gains(network, spectrogram)
+        gains = self._gains(network, spectrogram)
         stems = np.empty((len(mixture), len(rows), *mixture.shape[1:]), np.float32)
         for slot, row in enumerate(rows):
             # the gain is applied to real and imaginary parts, for songs are long, and torch would
@@ -140,19 +146,43 @@ class NetworkSeparator:
             stems[:, slot] = self._stft.inverse(raw, samples).numpy(force=True)
         return stems
 
+    def _gains(
+        self, network: Network, mixture: Complex[Tensor, "batch channels bins frames"]
+    ) -> Float[Tensor, "batch targets channels bins frames"]:
+        """What to multiply the mixture by: for one target unless the network is a joint one."""
+        if isinstance(network, BandSplit):
+            return self._joint_gains(network, mixture)
+        magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
+        with self._autocast():
+            if isinstance(network, FNN):
+                return network(magnitude).div_(magnitude)[:, None]
+            estimates = []
+            for pair in magnitude.split(2, 1):
+                estimate = network(pair.expand(-1, 2, -1, -1))
+                # a channel without a partner was its own partner
+                alone = pair.shape[1] == 1
+                estimates.append(estimate.mean(1, keepdim=True) if alone else estimate)
+            return torch.cat(estimates, 1).div_(magnitude)[:, None]
 
-def _gains(
-    network: Network, mixture: Complex[Tensor, "batch channels bins frames"]
-) -> Float[Tensor, "batch targets channels bins frames"]:
-    """What to multiply the mixture by: for one target unless the network is a joint one."""
-    if isinstance(network, BandSplit):
-        return network.gains(mixture)
-    magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
-    if isinstance(network, FNN):
-        return network(magnitude).div_(magnitude)[:, None]
-    estimates = []
-    for pair in magnitude.split(2, 1):
-        estimate = network(pair.expand(-1, 2, -1, -1))
-        # a channel without a partner was its own partner
-        estimates.append(estimate.mean(1, keepdim=True) if pair.shape[1] == 1 else estimate)
-    return torch.cat(estimates, 1).div_(magnitude)[:, None]
+    def _joint_gains(
+        self, network: BandSplit, mixture: Complex[Tensor, "batch channels bins frames"]
+    ) -> Float[Tensor, "batch targets channels bins frames"]:
+        """Masks of all sources; the network hears all channels and works on each by itself."""
+        features = network.features(mixture)
+
+        def masks(channel: int) -> Tensor:
+            # all three hold for one thread, and channels have their own
+            with torch.inference_mode(), self._autocast(), one_thread():
+                return network.masks(features[:, channel : channel + 1])
+
+        workers = min(_WORKERS, torch.get_num_threads())
+        found = in_threads(masks, range(features.shape[1]), workers, Event())
+        return network.to_all_bins(torch.cat(found, 3), mixture.shape[2])
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+
+
+def _window_hop(network: Network) -> int:
+    """Frames between windows of a network that works in windows."""
+    return _BAND_SPLIT_HOP if isinstance(network, BandSplit) else windows.HOP

@@ -2,20 +2,15 @@
 
 A BLSTM that was trained on sequences of 500 frames has never seen its cells run for minutes, and
 their state after minutes depends on all that came before, so that no block of a song could be
-separated by itself. We let it work in windows as long as its training sequences, at fixed places
-of the song. Its scores do not suffer (see `docs/experiments`), windows can run side by side as a
-batch, and a block of a song that begins where a window does gets the very windows, and no others,
-that the whole song has there.
+separated by itself. We let it work in windows at fixed places of the song. Its scores do not
+suffer (see `docs/experiments`), windows can run side by side as a batch, and a block of a song that
+begins where a window does gets the very windows, and no others, that the whole song has there.
 """
 
 from collections.abc import Callable, Iterator
-from itertools import chain
-from threading import Event
 
 import numpy as np
 from jaxtyping import Float32
-
-from stemblend.parallel import in_threads
 
 HOP = 441
 """Frames between windows; at 44.1 kHz and a shift of 512 samples a whole number of 1/100 s."""
@@ -33,7 +28,6 @@ def in_windows(
     step: int,
     fade: int,
     batch: int = 1,
-    workers: int = 1,
 ) -> Float32[np.ndarray, "sources channels samples"]:
     """Estimate stems window by window and crossfade the results.
 
@@ -44,7 +38,6 @@ def in_windows(
         fade: samples, at most `step`, that a window reaches into the next one and is crossfaded
             with it over. The last window reaches to the end of the song.
         batch: most windows that `estimate` gets at a time.
-        workers: how many such batches are estimated side by side, in threads that share the cores.
 
     Returns:
         `(sources, channels, samples)`.
@@ -53,15 +46,9 @@ def in_windows(
     ramp = np.linspace(0, 1, fade, dtype=np.float32)
     stems = None
 
-    def work(starts: range) -> Float32[np.ndarray, "batch sources channels window"]:
-        return estimate(np.stack([mixture[:, start : start + step + fade] for start in starts]))
-
-    batches = list(_batches(samples, step, fade, batch))
-    for first in range(0, len(batches), workers):
-        group = batches[first : first + workers]
-        estimates = in_threads(work, group, workers, Event()) if workers > 1 else map(work, group)
-        pairs = zip(chain.from_iterable(group), chain.from_iterable(estimates), strict=True)
-        for start, found in pairs:
+    for starts in _batches(samples, step, fade, batch):
+        group = np.stack([mixture[:, start : start + step + fade] for start in starts])
+        for start, found in zip(starts, estimate(group), strict=True):
             if stems is None:
                 stems = np.empty((*found.shape[:-1], samples), np.float32)
             end = start + found.shape[-1]
