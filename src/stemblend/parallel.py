@@ -1,4 +1,4 @@
-"""Threads over songs, systems or windows, in place of those inside the numerical libraries.
+"""Threads over songs, systems or channels, in place of those inside the numerical libraries.
 
 Threads share the models and start at once. Their work is nearly all done by libraries that let
 others run meanwhile, so that processes, each with models of its own, were slower in every case.
