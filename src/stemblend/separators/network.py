@@ -31,8 +31,8 @@ _WORKERS = 2
 steps, over which several threads would wait for each other. More would take more memory."""
 
 _BAND_SPLIT_HOP = 2 * windows.HOP
-"""Frames between windows of a band-split network, which hears music that it does not know better in
-windows longer than its training sequences."""
+"""Frames between windows of a band-split network: longer than its training sequences, they take
+less time and are no worse (see `docs/experiments`)."""
 
 
 class NetworkSeparator:
