@@ -21,9 +21,9 @@ def test_an_echo_repeats_on_alternate_sides_and_dies_away():
     impulse = np.zeros((2, RATE), np.float32)
     impulse[0, 100] = 1
     heard = Echo(0.1, 0.5).apply(impulse, RATE)
-    assert heard[0].nonzero()[0].tolist() == [100, 3300, 6500]
-    assert heard[1].nonzero()[0].tolist() == [1700, 4900, 8100]
-    np.testing.assert_allclose(heard.sum(0)[100::1600][:6], 0.5 ** np.arange(6))
+    assert heard[0].nonzero()[0].tolist() == [100, 3300, 6500, 9700, 12900]
+    assert heard[1].nonzero()[0].tolist() == [1700, 4900, 8100, 11300]
+    np.testing.assert_allclose(heard.sum(0)[100::1600][:9], 0.5 ** np.arange(9))
 
 
 @pytest.mark.parametrize("cents", [30.0, -30.0])

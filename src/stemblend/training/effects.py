@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
-from scipy.signal import butter, sosfilt
 
+from stemblend.datasets.rendering.effects import biquad, equalise, saturate
+from stemblend.datasets.synthesis.effects import echo
 from stemblend.training.augmentation import varispeed, varispeed_samples
 
 Stereo = Float32[np.ndarray, "2 samples"]
@@ -16,7 +17,7 @@ Stereo = Float32[np.ndarray, "2 samples"]
 
 @dataclass(frozen=True)
 class Echo:
-    """Repeats that grow weaker and change sides.
+    """Eight repeats that grow weaker and change sides.
 
     Attributes:
         seconds: from one repeat to the next.
@@ -28,16 +29,8 @@ class Echo:
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
         """The sound and its repeats, `(2, samples)`, cut off at its end."""
-        result = waveform.copy()
-        step, gain = max(round(self.seconds * sample_rate), 1), self.gain
-        repeat = waveform
-        for start in range(step, waveform.shape[1], step):
-            if gain < _INAUDIBLE:
-                break
-            repeat = repeat[::-1]
-            result[:, start:] += np.float32(gain) * repeat[:, : waveform.shape[1] - start]
-            gain *= self.gain
-        return result
+        repeats = echo(waveform, round(self.seconds * sample_rate), self.gain, cross=True)
+        return waveform + repeats
 
 
 @dataclass(frozen=True)
@@ -79,11 +72,12 @@ class Overdrive:
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
         """The distorted sound, `(2, samples)`; silence stays silence."""
-        level = np.sqrt(np.square(waveform).mean())
+        level = _level(waveform)
         if level < _SILENCE:
             return waveform
-        driven = np.tanh(waveform * np.float32(self.drive / level))
-        return driven * np.float32(level / np.sqrt(np.square(driven).mean()))
+        peak = float(np.abs(waveform).max())
+        driven = saturate(waveform, 20 * np.log10(self.drive * peak / level))
+        return driven * np.float32(level / _level(driven))
 
 
 @dataclass(frozen=True)
@@ -100,19 +94,26 @@ class Telephone:
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
         """What comes through, `(2, samples)`, as loud as before."""
-        high = min(self.high, 0.45 * sample_rate)
-        sections = butter(2, [self.low, high], "bandpass", fs=sample_rate, output="sos")
-        passed = np.asarray(sosfilt(sections, waveform, axis=1), np.float32)
-        before, after = (np.sqrt(np.square(wave).mean()) for wave in (waveform, passed))
+        sections = [
+            biquad("highpass", self.low, 0, _BUTTERWORTH, sample_rate),
+            biquad("lowpass", self.high, 0, _BUTTERWORTH, sample_rate),
+        ]
+        passed = equalise(waveform, sections)
         # not more than ten times, lest what is left of a bass be all noise
-        return passed * np.float32(min(before / max(after, _SILENCE), 10.0))
+        gain = min(_level(waveform) / max(_level(passed), _SILENCE), 10.0)
+        return passed * np.float32(gain)
 
 
 Effect = Echo | Doubling | Overdrive | Telephone
 
-_INAUDIBLE = 0.03
-
 _SILENCE = 1e-6
+
+_BUTTERWORTH = 0.5**0.5
+"""Quality of a second-order section whose pass band is as flat as can be."""
+
+
+def _level(waveform: Stereo) -> float:
+    return float(np.sqrt(np.square(waveform).mean()))
 
 
 def draw_effect(rng: np.random.Generator, share: float) -> Effect | None:
