@@ -193,6 +193,29 @@ def test_nobody_sings_in_instrumental_mixtures(songs, tmp_path, together):
     assert alone.draw(np.random.default_rng(0), 20).targets.any((1, 2, 3)).all()
 
 
+def test_music_without_singing_may_be_all_of_an_instrumental_mixture(songs, tmp_path):
+    (tmp_path / "music" / "piece").mkdir(parents=True)
+    wave = 0.1 * np.random.default_rng(0).standard_normal(4 * RATE)
+    soundfile.write(tmp_path / "music/piece/accompaniment.wav", wave, RATE)
+    collections = [
+        (weight, decode_tracks(find_tracks(folder), RATE, tmp_path / "cache"))
+        for weight, folder in ((1.0, songs), (9.0, tmp_path / "music"))
+    ]
+    options = PLAIN.model_copy(update={"instrumental": 0.9})
+    sources = ("vocals", "bass", "drums")
+    batch = ExcerptSource(collections, sources, options, 1000, RATE).draw(
+        np.random.default_rng(0), 100
+    )
+    # it holds the three others, about which nothing is known then
+    alone = ~batch.targets.any((1, 2, 3)) & batch.rest.any((1, 2))
+    assert alone.mean() > 0.5
+    assert np.isposinf(batch.bandwidth[alone, 0]).all()
+    assert not batch.bandwidth[alone, 1:].any()
+    # a bass is not learned from music in which nobody can tell it
+    only = ExcerptSource(collections, ("bass",), options, 1000, RATE)
+    assert only.draw(np.random.default_rng(0), 50).bandwidth.all()
+
+
 def test_a_stem_of_several_sources_is_never_a_rival_of_its_own_part(tmp_path):
     for song, names in (("a", ["vocals", "accompaniment"]), ("b", ["drums", "bass+other"])):
         (tmp_path / "songs" / song).mkdir(parents=True)

@@ -189,9 +189,10 @@ class ExcerptSource:
         share = options.instrumental if self._instruments else 0
         if share and rng.random() < share:
             allowed, surely = allowed - {"vocals"}, self._instruments
-        # one of them is there, and by itself
+        # one of them is there, and by itself, unless it is known that a target is not there
         source = surely[rng.integers(len(surely))]
-        chosen = self._recording(rng, frozenset({source}), source)
+        is_known = any(target not in allowed for target in self.targets)
+        chosen = self._recording(rng, allowed if is_known else frozenset({source}), source)
         if options.together and rng.random() < options.together:
             voices = self._together(rng, chosen, allowed)
         else:
