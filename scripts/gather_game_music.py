@@ -3,13 +3,14 @@
     python scripts/gather_game_music.py OUT [--packages FOLDER]
 
 Needs `apt-get` and `dpkg-deb`, a configured Debian mirror, and 6 GB for FOLDER, where the packages
-are kept. OUT gets, a minute each from within a piece,
+are kept. OUT gets
 
-    <package>-<file>/accompaniment.flac   a recording without vocals
-    <package>-<song>/other.flac           the guitar of a song of Frets on Fire
+    game_music/<package>-<file>/accompaniment.flac   a recording without vocals, a minute of it
+    game_music/<package>-<song>/other.flac           the guitar of a song of Frets on Fire
+    scores/<package>/<file>                          songs for MIDI, and tracker modules
 
-Pieces that are there already stay as they are. Debian's main archive takes free software only: the
-licence of each piece is named in its package's `usr/share/doc/<package>/copyright`.
+What is there already stays as it is. Debian's main archive takes free software only: the licence of
+each piece is named in its package's `usr/share/doc/<package>/copyright`.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import io
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import soundfile
@@ -32,20 +34,47 @@ PACKAGES = (
     *("freedroidrpg-data", "fretsonfire-songs-muldjord", "fretsonfire-songs-sectoid"),
     *("frozen-bubble-data", "gigalomania-data", "gunroar-data", "hannah-data", "hedgewars-data"),
     *("hex-a-hop-data", "holotz-castle-data", "hyperrogue-music", "lincity-ng-data"),
-    *("lordsawar-data", "lugaru-data", "marsshooter-data", "megaglest-data", "mu-cade-data"),
+    *("lordsawar-data", "lugaru-data", "megaglest-data", "mu-cade-data"),
     *("naev-data", "neverball-common", "openclonk-data", "pathological", "pax-britannica-data"),
     *("pinball-table-gnu-data", "pink-pony-data", "planetblupi-music-ogg", "plee-the-bear-data"),
     *("powermanga-data", "pushover-data", "redeclipse-data", "scorched3d-data"),
-    *("seahorse-adventures", "singularity-music", "solarwolf", "starfighter-data"),
+    *("seahorse-adventures", "solarwolf", "starfighter-data"),
     *("supertux-data", "supertuxkart-data", "titanion-data", "torus-trooper-data"),
     *("trackballs-data", "unknown-horizons", "warmux-data", "warzone2100-music"),
     *("wesnoth-1.16-music", "widelands-data", "wizznic-data", "xmoto-data"),
 )
 
+SCORES = (
+    *("biniax2-data", "bomberclone-data", "ceferino-data", "circuslinux-data", "fb-music-high"),
+    *("freedink-data", "freedroid-data", "gl-117-data", "heroes-sound-tracks", "ironseed-data"),
+    *("kobodeluxe-data", "madbomber-data", "mma", "monsterz-data", "njam-data"),
+    *("open-invaders-data", "openttd-openmsx", "pachi-data", "pangzero", "pekka-kana-2-data"),
+    *("pinball-table-hurd-data", "pingus-data", "planetblupi-music-midi", "rafkill-data"),
+    *("redeclipse-data", "ri-li-data", "simutrans-data", "solarwolf", "tecnoballz-data"),
+    *("tuxmath-data", "tuxtype-data"),
+)
+"""Packages with songs for MIDI or tracker modules."""
+
+NO_MUSIC = (
+    *("ardentryst-AMB_*", "drascula-music-track29", "drascula-music-track31"),
+    *("endless-sky-data-machinery", "flare-game-rain", "freedroidrpg-data-EndOfAct"),
+    *("freedroidrpg-data-GameLost", "freedroidrpg-data-StartOfGame", "lugaru-data-DesertAmbient"),
+    *("lugaru-data-Wind", "megaglest-data-day", "megaglest-data-desertday", "megaglest-data-night"),
+    *("redeclipse-data-forest3", "supertuxkart-data-nolok_speech"),
+    *("supertuxkart-data-sara_airport_pa", "supertuxkart-data-static-radio"),
+    *("warmux-data-construction", "warmux-data-frog_music"),
+)
+"""Speech, animals, rain and wind.
+
+Of what a network took for vocals, these are what spectrograms show to be no music. Packages in
+which people seem to sing are not among `PACKAGES`.
+"""
+
 GUITARS = ("fretsonfire-songs-muldjord", "fretsonfire-songs-sectoid")
 """Packages whose songs have their guitar in a file of its own, and the rest in another."""
 
-FORMATS = (".ogg", ".oga", ".mp3", ".flac", ".opus", ".wav")
+RECORDED = (".ogg", ".oga", ".mp3", ".flac", ".opus", ".wav")
+WRITTEN = (".mid", ".midi", ".mod", ".xm", ".it", ".s3m")
 SECONDS = 60.0
 """What is taken of a piece; one of less than half of that is rather a sound than music."""
 
@@ -58,8 +87,8 @@ def fetch(package: str, folder: Path) -> Path:
     return next(folder.glob(f"{package}_*.deb"))
 
 
-def pieces(package: Path) -> Iterator[tuple[PurePosixPath, io.BytesIO]]:
-    """The recordings in a package."""
+def pieces(package: Path, kinds: tuple[str, ...]) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """The files of some kinds in a package."""
     command = ["dpkg-deb", "--fsys-tarfile", str(package)]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE) as process,
@@ -67,11 +96,11 @@ def pieces(package: Path) -> Iterator[tuple[PurePosixPath, io.BytesIO]]:
     ):
         for member in archive:
             path = PurePosixPath(member.name)
-            if not member.isfile() or path.suffix.lower() not in FORMATS:
+            if not member.isfile() or path.suffix.lower() not in kinds:
                 continue
             content = archive.extractfile(member)
             if content is not None:
-                yield path, io.BytesIO(content.read())
+                yield path, content.read()
 
 
 def cut(content: io.BytesIO, target: Path) -> None:
@@ -97,16 +126,23 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--packages", type=Path, default=Path("packages"))
     arguments = parser.parse_args()
-    for package in track(PACKAGES, description="packages"):
-        for path, content in pieces(fetch(package, arguments.packages)):
+    for package in track(PACKAGES, description="recordings"):
+        for path, content in pieces(fetch(package, arguments.packages), RECORDED):
             name, stem = path.stem, "accompaniment"
             if package in GUITARS:
                 if name != "guitar":
                     continue
                 name, stem = path.parent.name, "other"
-            target = arguments.out / f"{package}-{name}" / f"{stem}.flac"
-            if not target.exists():
-                cut(content, target)
+            song = f"{package}-{name}"
+            target = arguments.out / "game_music" / song / f"{stem}.flac"
+            if not target.exists() and not any(fnmatch(song, pattern) for pattern in NO_MUSIC):
+                cut(io.BytesIO(content), target)
+    for package in track(SCORES, description="scores"):
+        for path, content in pieces(fetch(package, arguments.packages), WRITTEN):
+            target = arguments.out / "scores" / package / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as temporary:
+                temporary.write_bytes(content)
 
 
 if __name__ == "__main__":

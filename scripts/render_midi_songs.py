@@ -3,9 +3,9 @@
     pip install mido pyfluidsynth    # and the program fluidsynth
     python scripts/render_midi_songs.py OUT --soundfont A.sf2 --soundfont B.sf3 MIDI...
 
-MIDI are files or folders of them. OUT gets `<song>-<soundfont>/{bass,drums,other}.flac`, a minute
-each. Drums are channel 10, basses the programs named so; choirs and voices stay silent, for these
-songs shall teach what is no voice, and so do noises.
+MIDI are files or folders of them. OUT gets `<folder>-<song>-<soundfont>/{bass,drums,other}.flac`, a
+minute each. Drums are channel 10, basses the programs named so; choirs and voices stay silent, for
+these songs shall teach what is no voice, and so do noises.
 """
 
 import argparse
@@ -120,7 +120,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for number, path in enumerate(track(find(arguments.midi), description="songs")):
         font = arguments.soundfont[number % len(arguments.soundfont)]  # by turns
-        folder = arguments.out / f"{path.stem}-{font.stem}"
+        folder = arguments.out / f"{path.parent.name}-{path.stem}-{font.stem}"
         if not folder.exists():
             write_song(path, font, folder)
 
