@@ -5,9 +5,9 @@
 
 MODULES are files or folders of them (mod, xm, it, s3m). Each instrument is played alone and told by
 its name, or else by its notes and its sound: drums are noise or have one pitch, basses several and
-are low. OUT gets `<folder>-<module>/{bass,drums,other,bass+other,accompaniment}.flac`, a minute each,
-the last two for instruments about which there is doubt, or whole modules that are not the sum of
-their instruments. Modules with a voice by name are left out.
+are low. OUT gets `<folder>-<module>/{bass,drums,other,bass+other,accompaniment}.flac`, a minute
+each, the last two for instruments about which there is doubt, or whole modules that are not the sum
+of their instruments. Modules with a voice by name are left out.
 """
 
 import argparse
