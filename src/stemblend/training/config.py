@@ -60,7 +60,8 @@ class AugmentationConfig(_Frozen):
         active_share: share of target excerpts that surely hold sound; only with `chunk`.
         drop: probability that an instrument other than the target is left out; only with `mix`.
         instrumental: share of mixtures without vocals: in most songs singers rest for a third of
-            the time or more, and what plays alone is seldom a voice; only with `mix`.
+            the time or more, and what plays alone is seldom a voice. A recording of several
+            sources may be all of it, since that nobody sings is known; only with `mix`.
         together: share of mixtures whose instruments come from one song and one place in it, as
             they were played together; only with `mix`.
         master_gain: interval of a gain for the whole mixture.
