@@ -29,7 +29,7 @@ from stemblend.files import replacing
 PACKAGES = (
     *("a7xpg-data", "amoebax-data", "angrydd", "ardentryst", "asc-music", "berusky2-data"),
     *("btanks-data", "caveexpress-data", "cavepacker-data", "colobot-common-sounds"),
-    *("davegnukem-data", "drascula-music", "endless-sky-data", "enigma-data"),
+    *("davegnukem-data", "drascula-music", "enigma-data"),
     *("extremetuxracer-data", "fillets-ng-data", "flare-game", "freeciv-data", "freecol"),
     *("freedroidrpg-data", "fretsonfire-songs-muldjord", "fretsonfire-songs-sectoid"),
     *("frozen-bubble-data", "gigalomania-data", "gunroar-data", "hannah-data", "hedgewars-data"),
@@ -57,7 +57,7 @@ SCORES = (
 
 NO_MUSIC = (
     *("ardentryst-AMB_*", "drascula-music-track29", "drascula-music-track31"),
-    *("endless-sky-data-machinery", "flare-game-rain", "freedroidrpg-data-EndOfAct"),
+    *("flare-game-rain", "freedroidrpg-data-EndOfAct"),
     *("freedroidrpg-data-GameLost", "freedroidrpg-data-StartOfGame", "lugaru-data-DesertAmbient"),
     *("lugaru-data-Wind", "megaglest-data-day", "megaglest-data-desertday", "megaglest-data-night"),
     *("redeclipse-data-forest3", "supertuxkart-data-nolok_speech"),
