@@ -15,6 +15,7 @@ each piece is named in its package's `usr/share/doc/<package>/copyright`.
 
 import argparse
 import io
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -83,7 +84,9 @@ def fetch(package: str, folder: Path) -> Path:
     """Download a package into `folder`, unless it is there, and tell its path."""
     folder.mkdir(parents=True, exist_ok=True)
     if not any(folder.glob(f"{package}_*.deb")):
-        subprocess.run(["apt-get", "download", "-q", package], cwd=folder, check=True)
+        command = ["apt-get", "download", "-q", package]
+        if shutil.which("apt-get") is None or subprocess.run(command, cwd=folder).returncode:
+            raise SystemExit(f"cannot download {package}; run this on Debian, after apt-get update")
     return next(folder.glob(f"{package}_*.deb"))
 
 

@@ -1,6 +1,6 @@
 """Play the General MIDI songs of free games, as multitracks of bass, drums and other.
 
-    pip install mido pyfluidsynth    # and the program fluidsynth
+    apt-get install fluidsynth
     python scripts/render_midi_songs.py OUT --soundfont A.sf2 --soundfont B.sf3 MIDI...
 
 MIDI are files or folders of them. OUT gets `<folder>-<song>-<soundfont>/{bass,drums,other}.flac`, a
@@ -18,6 +18,8 @@ import mido
 import numpy as np
 import soundfile
 from rich.progress import track
+
+from stemblend.files import new_folder
 
 RATE = 44100
 SECONDS, LEAST = 60.0, 20.0
@@ -75,7 +77,7 @@ def play(song: mido.MidiFile, soundfont: Path, scratch: Path) -> np.ndarray:
 
 
 def write_song(path: Path, soundfont: Path, folder: Path) -> None:
-    """Write the parts of a song's first minute."""
+    """Write the parts of a song's first minute, or nothing if it is short or has but one."""
     try:
         song = mido.MidiFile(path, clip=True)
     except (mido.KeySignatureError, EOFError, OSError) as error:
@@ -92,13 +94,10 @@ def write_song(path: Path, soundfont: Path, folder: Path) -> None:
     if length < LEAST * RATE or len(waves) < 2:
         return
     peak = max(np.abs(wave).max(initial=0) for wave in waves.values())
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as scratch:
-        whole = Path(scratch) / folder.name
-        whole.mkdir()
+    with new_folder(folder) as whole:
         for source, wave in waves.items():
             if np.abs(wave).max(initial=0) > 1e-3 * peak:
                 soundfile.write(whole / f"{source}.flac", wave * (0.9 / peak), RATE)
-        whole.rename(folder)
 
 
 def find(places: Iterable[Path]) -> list[Path]:

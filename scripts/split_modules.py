@@ -14,7 +14,6 @@ import argparse
 import ctypes
 import ctypes.util
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from rich.progress import track
+
+from stemblend.files import new_folder
 
 RATE = 44100
 SECONDS, LEAST = 60.0, 20.0
@@ -31,7 +32,7 @@ KINDS = (".mod", ".xm", ".it", ".s3m")
 SEPARATION = 60
 """Stereo width in percent: the channels of old modules are hard left and right."""
 
-VOICE = re.compile(r"voc|vox|voice|choir|chior|sing|speech|talk|human|rap\b|yeah", re.IGNORECASE)
+VOICE = re.compile(r"voc|vox|voice|choir|sing|speech|talk|human|rap\b|yeah", re.IGNORECASE)
 NAMES = {
     "drums": r"kick|snare|hi.?hat|\bhh|\bbd|\bsd\b|drum|cymb|crash|ride|\btom|clap|perc|conga|bongo"
     r"|break|shaker|tamb|cowbell|rim|snr|beat|bassdr|base ?dr",
@@ -92,11 +93,12 @@ class Module:
         self._module = ctypes.c_void_p(module(self._whole))
         # the 13th of the pointers is set_instrument_mute_status(module, instrument, mute)
         pointers = (ctypes.c_void_p * 16)()
-        library.openmpt_module_ext_get_interface(
+        if not library.openmpt_module_ext_get_interface(
             self._whole, b"interactive", pointers, ctypes.c_size_t(ctypes.sizeof(pointers))
-        )
+        ):
+            raise SystemExit("this libopenmpt cannot mute instruments; install 0.3 or newer")
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int)
-        self._mute = kind(pointers[12] or 0)
+        self._mute = kind(pointers[12])
         library.openmpt_module_set_render_param(self._module, 2, SEPARATION)
         self.from_samples = library.openmpt_module_get_num_instruments(self._module) == 0
 
@@ -162,7 +164,15 @@ class Module:
 
 
 def told_by_sound(instrument: Instrument, wave: np.ndarray) -> str:
-    """The stem that an instrument without a telling name belongs to."""
+    """The stem that an instrument without a telling name belongs to.
+
+    Args:
+        instrument: of which the number of notes counts.
+        wave: what it plays alone, `(samples, 2)` at `RATE`, not silent.
+
+    Returns:
+        `bass`, `drums`, `other`, or in doubt `bass+other` or `accompaniment`.
+    """
     side = wave[:, np.square(wave).sum(0).argmax()]
     frame = RATE // 20
     frames = side[: len(side) // frame * frame].reshape(-1, frame)
@@ -186,7 +196,7 @@ def told_by_sound(instrument: Instrument, wave: np.ndarray) -> str:
 
 
 def stem_of(instrument: Instrument, wave: np.ndarray) -> str:
-    """The stem that an instrument belongs to, by its name or its sound."""
+    """The stem that an instrument belongs to, by its name or its sound, see `told_by_sound`."""
     for stem, pattern in NAMES.items():
         if re.search(pattern, instrument.name, re.IGNORECASE):
             # a bass may be a bass drum, and a drum be played as a melody
@@ -198,13 +208,19 @@ def stem_of(instrument: Instrument, wave: np.ndarray) -> str:
 
 
 def split(module: Module) -> dict[str, np.ndarray]:
-    """The stems of a module; the whole if it is not their sum; none if short or with a voice."""
+    """The stems of a module, each `(samples, 2)` at `RATE`.
+
+    The whole as `accompaniment` if it is not their sum, and none if it is short or silent or has a
+    voice.
+    """
     instruments = module.instruments()
     seconds = module.seconds()
     if seconds < LEAST or any(VOICE.search(one.name) for one in instruments):
         return {}
     start = max(seconds - SECONDS, 0.0) / 3
     whole = module.play([], start)
+    if not whole.any():
+        return {}
     stems: dict[str, np.ndarray] = {}
     for one in instruments:
         wave = module.play([other.number for other in instruments if other != one], start)
@@ -246,12 +262,9 @@ def main() -> None:
             print(f"left out: {path}")
             continue
         peak = max(np.abs(wave).max() for wave in stems.values())
-        with tempfile.TemporaryDirectory(prefix=".", dir=arguments.out) as scratch:
-            whole = Path(scratch) / folder.name
-            whole.mkdir()
+        with new_folder(folder) as whole:
             for stem, wave in stems.items():
                 soundfile.write(whole / f"{stem}.flac", wave * (0.9 / peak), RATE)
-            whole.rename(folder)
         print(folder.name, *sorted(stems))
 
 
