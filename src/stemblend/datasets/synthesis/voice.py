@@ -158,6 +158,33 @@ def _tract(
     return response
 
 
+def sung_pitch(
+    phrase: Phrase, clock: Float[np.ndarray, " controls"], singer: Singer, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, " controls"], Float[np.ndarray, " controls"]]:
+    """Glide from note to note, with scoop, vibrato and unsteadiness.
+
+    Args:
+        phrase: its syllables.
+        clock: seconds from the start of the song, 500 values a second.
+        singer: the manner of the voice; its timbre plays no part.
+        rng: draws the unsteadiness and the phase of the vibrato.
+
+    Returns:
+        The MIDI pitch, and the swing of the vibrato from -1 to 1, at every time of `clock`.
+    """
+    starts = np.array([syllable.start for syllable in phrase])
+    current = np.maximum(np.searchsorted(starts, clock, "right") - 1, 0)
+    pitch = np.array([syllable.pitch for syllable in phrase], dtype=float)[current]
+    pitch = gaussian_filter1d(pitch, singer.glide * _CONTROL, mode="nearest")
+    held = clock - starts[current]
+    pitch -= singer.scoop_semitones * np.exp(-np.maximum(clock - starts[0], 0.0) / 0.05)
+    swing = np.sin(2 * np.pi * (singer.vibrato_hz * clock + rng.random()))
+    vibrato = np.clip((held - 0.2) / 0.3, 0.0, 1.0) * swing
+    drift = gaussian_filter1d(rng.standard_normal(len(clock)), 0.1 * _CONTROL, mode="wrap")
+    drift *= singer.drift_semitones / max(drift.std(), 1e-9)
+    return pitch + (singer.vibrato_semitones * vibrato + drift), vibrato
+
+
 def _control_tracks(
     phrase: Phrase, begin: float, length: int, singer: Singer, rng: np.random.Generator
 ) -> tuple[
@@ -168,18 +195,9 @@ def _control_tracks(
 ]:
     """Fundamental in Hz, level of the voice, level of the breath, and formants in Hz."""
     clock = begin + np.arange(length) / _CONTROL
+    pitch, vibrato = sung_pitch(phrase, clock, singer, rng)
     starts = np.array([syllable.start for syllable in phrase])
     current = np.maximum(np.searchsorted(starts, clock, "right") - 1, 0)
-
-    pitch = np.array([syllable.pitch for syllable in phrase], dtype=float)[current]
-    pitch = gaussian_filter1d(pitch, singer.glide * _CONTROL, mode="nearest")
-    held = clock - starts[current]
-    pitch -= singer.scoop_semitones * np.exp(-np.maximum(clock - starts[0], 0.0) / 0.05)
-    swing = np.sin(2 * np.pi * (singer.vibrato_hz * clock + rng.random()))
-    vibrato = np.clip((held - 0.2) / 0.3, 0.0, 1.0) * swing
-    drift = gaussian_filter1d(rng.standard_normal(length), 0.1 * _CONTROL, mode="wrap")
-    drift *= singer.drift_semitones / max(drift.std(), 1e-9)
-    pitch += singer.vibrato_semitones * vibrato + drift
 
     level, breath = np.zeros(length), np.zeros(length)
     breath[(clock > starts[0] - 0.35) & (clock < starts[0] - 0.12)] = _INHALATION
