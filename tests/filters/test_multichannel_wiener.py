@@ -319,7 +319,7 @@ def test_blocks_do_not_change_the_result(monkeypatch, size, threads, turned):
         estimates = np.swapaxes(np.swapaxes(estimates, -1, -2).copy(), -1, -2)
     whole = multichannel_wiener(estimates, mixture, iterations=2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(blocks, "_SERIAL", size)
+    monkeypatch.setattr(blocks, "_SIZE", size - 1)
     result = multichannel_wiener(estimates, mixture, iterations=2)
     np.testing.assert_allclose(result, whole, rtol=0, atol=1e-13)
 

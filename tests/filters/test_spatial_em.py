@@ -185,7 +185,7 @@ def test_blocks_threads_and_memory_order_do_not_change_the_result(monkeypatch, t
     if turned:
         psd, mixture = (np.swapaxes(np.swapaxes(a, -1, -2).copy(), -1, -2) for a in (psd, mixture))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(blocks, "_SERIAL", 11)
+    monkeypatch.setattr(blocks, "_SIZE", 10)
     kept = psd.copy(), spatial.copy(), mixture.copy()
     np.testing.assert_allclose(update_covariance(psd, spatial, mixture), whole, rtol=1e-11)
     np.testing.assert_allclose(posterior_psd(psd, spatial, mixture), spectrum, rtol=1e-11)

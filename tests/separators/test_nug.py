@@ -154,7 +154,7 @@ def test_threads_do_not_change_the_result(monkeypatch):
     separator = separators()["nug4"]
     stems = separator.estimate(mixture)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    monkeypatch.setattr(blocks, "_SERIAL", 1000)
+    monkeypatch.setattr(blocks, "_SIZE", 1000)
     np.testing.assert_allclose(separator.estimate(mixture), stems, rtol=0, atol=1e-6)
 
 

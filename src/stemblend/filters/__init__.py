@@ -1,5 +1,6 @@
 """Wiener filters: from estimates of the sources to stems that sum to the mixture."""
 
+from stemblend.filters.masked import StereoWiener
 from stemblend.filters.multichannel import (
     multichannel_wiener,
     posterior_mean,
@@ -19,6 +20,7 @@ from stemblend.filters.spatial_em import (
 
 __all__ = [
     "Denominator",
+    "StereoWiener",
     "Update",
     "expectation_maximisation",
     "identity_covariance",

@@ -1,6 +1,6 @@
 """Networks that estimate magnitudes, put behind the separator's interface."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from threading import Event
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
+from stemblend.filters import StereoWiener
 from stemblend.parallel import in_threads, one_thread
 from stemblend.separators import windows
 from stemblend.separators.bandsplit import BandSplit
@@ -136,22 +137,53 @@ class NetworkSeparator:
         """Stems of those targets of a network whose numbers `rows` gives."""
         samples = mixture.shape[-1]
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
-        parts, raw = torch.view_as_real(spectrogram), torch.empty_like(spectrogram)
-        gains = self._gains(network, spectrogram)
+        if isinstance(network, BandSplit) and mixture.shape[1] == 2:
+            images = self._filtered(network, rows, spectrogram)
+        else:
+            images = self._masked(self._gains(network, spectrogram), rows, spectrogram)
         stems = np.empty((len(mixture), len(rows), *mixture.shape[1:]), np.float32)
-        for slot, row in enumerate(rows):
+        for slot, raw in enumerate(images):
+            stems[:, slot] = self._stft.inverse(raw, samples).numpy(force=True)
+        return stems
+
+    def _masked(
+        self,
+        gains: Float[Tensor, "batch targets channels bins frames"],
+        rows: Sequence[int],
+        mixture: Complex[Tensor, "batch channels bins frames"],
+    ) -> Iterator[Complex[Tensor, "batch channels bins frames"]]:
+        """Give gain times mixture of one target after the other, in the same memory."""
+        parts, raw = torch.view_as_real(mixture), torch.empty_like(mixture)
+        for row in rows:
             # the gain is applied to real and imaginary parts, for songs are long, and torch would
             # make a complex copy of it
             torch.mul(parts, gains[:, row, ..., None], out=torch.view_as_real(raw))
-            stems[:, slot] = self._stft.inverse(raw, samples).numpy(force=True)
-        return stems
+            yield raw
+
+    def _filtered(
+        self,
+        network: BandSplit,
+        rows: Sequence[int],
+        mixture: Complex[Tensor, "batch 2 bins frames"],
+    ) -> Iterator[Complex[Tensor, "batch 2 bins frames"]]:
+        """Give one source after the other, in the same memory, from where they stand in stereo."""
+        masks = self._joint_masks(network, mixture).movedim(1, 4).float()
+        raw, seen = torch.empty_like(mixture), masks.shape[3]
+        # above the network's bandwidth its highest bin counts, and the masks are good enough
+        top = masks[..., -1:, :].clone()
+        filters = [StereoWiener(*pair) for pair in zip(masks, mixture[:, :, :seen], strict=True)]
+        for row in rows:
+            torch.mul(mixture[:, :, seen:], top[:, row], out=raw[:, :, seen:])
+            for wiener, out in zip(filters, raw, strict=True):
+                wiener.image(row, out[:, :seen])
+            yield raw
 
     def _gains(
         self, network: Network, mixture: Complex[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch targets channels bins frames"]:
         """What to multiply the mixture by: for one target unless the network is a joint one."""
         if isinstance(network, BandSplit):
-            return self._joint_gains(network, mixture)
+            return network.to_all_bins(self._joint_masks(network, mixture), mixture.shape[2])
         magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
         with self._autocast():
             if isinstance(network, FNN):
@@ -164,9 +196,9 @@ class NetworkSeparator:
                 estimates.append(estimate.mean(1, keepdim=True) if alone else estimate)
             return torch.cat(estimates, 1).div_(magnitude)[:, None]
 
-    def _joint_gains(
+    def _joint_masks(
         self, network: BandSplit, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch targets channels bins frames"]:
+    ) -> Float[Tensor, "batch frames targets channels seen"]:
         """Masks of all sources; the network hears all channels and works on each by itself."""
         features = network.features(mixture)
 
@@ -177,7 +209,7 @@ class NetworkSeparator:
 
         workers = min(_WORKERS, torch.get_num_threads())
         found = in_threads(masks, range(features.shape[1]), workers, Event())
-        return network.to_all_bins(torch.cat(found, 3), mixture.shape[2])
+        return torch.cat(found, 3)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
