@@ -4,6 +4,7 @@ import torch
 from torch.nn import functional
 
 from stemblend.errors import ModelError
+from stemblend.filters import StereoWiener
 from stemblend.separation.blocks import estimate_in_blocks
 from stemblend.separators import (
     BLSTM,
@@ -187,6 +188,24 @@ def test_a_band_split_network_gives_the_sources_that_are_asked_for():
     assert len({stem.tobytes() for stem in stems}) == 4
     chosen = separator.estimate(mixture, ["other", "bass"])
     np.testing.assert_array_equal(chosen, stems[[3, 1]])
+
+
+def test_in_stereo_a_band_split_network_s_masks_go_through_its_filter(monkeypatch):
+    monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
+    network = small_bandsplit()
+    song = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32)
+    song[1] *= 0.3
+    stems = NetworkSeparator(dict.fromkeys(SOURCES, network)).estimate(song)
+    stft, seen = network.config.stft, network.config.bins
+    mixture = stft.forward(torch.from_numpy(song))
+    with torch.no_grad():
+        masks = network.gains(mixture[None])[0]
+    wiener = StereoWiener(masks[:, :, :seen].clone(), mixture[:, :seen])
+    for row, stem in enumerate(stems):
+        expected = masks[row] * mixture
+        wiener.image(row, expected[:, :seen])
+        waveform = stft.inverse(expected, song.shape[1])
+        np.testing.assert_allclose(stem, waveform, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
