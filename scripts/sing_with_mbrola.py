@@ -25,7 +25,7 @@ from rich.progress import track
 
 from stemblend.datasets.synthesis.composition import compose
 from stemblend.datasets.synthesis.score import Phrase, frequency
-from stemblend.datasets.synthesis.voice import Singer, draw_singer, sung_pitch
+from stemblend.datasets.synthesis.singer import CONTROL, Singer, draw_singer, sung_pitch
 from stemblend.files import new_folder
 
 VOICES = Path("/usr/share/mbrola")
@@ -44,9 +44,6 @@ CENTRES = {"M": (45, 58), "F": (55, 68)}
 
 LACKING = 0.2
 """Share of unknown pairs of sounds from which on a voice is not used."""
-
-CONTROL = 500
-"""Values of the pitch a second, see `sung_pitch`."""
 
 
 class Voice(NamedTuple):

@@ -23,8 +23,9 @@ from stemblend.datasets.synthesis.score import (
     build_chord,
     frequency,
 )
+from stemblend.datasets.synthesis.singer import Singer
 from stemblend.datasets.synthesis.synths import render_lead
-from stemblend.datasets.synthesis.voice import Singer, glottal_pulses, sing_phrase
+from stemblend.datasets.synthesis.voice import glottal_pulses, sing_phrase
 from stemblend.datasets.synthetic import SOURCES, render_song, write_songs
 from stemblend.errors import DataError
 

@@ -20,8 +20,9 @@ from stemblend.datasets.synthesis.drums import render_drums
 from stemblend.datasets.synthesis.dsp import add_room, draw_room, fade_ends
 from stemblend.datasets.synthesis.keys import render_keys
 from stemblend.datasets.synthesis.score import Score
+from stemblend.datasets.synthesis.singer import draw_singer
 from stemblend.datasets.synthesis.synths import render_synths
-from stemblend.datasets.synthesis.voice import draw_singer, render_voice
+from stemblend.datasets.synthesis.voice import render_voice
 from stemblend.errors import DataError
 
 SOURCES = ("vocals", "bass", "drums", "other")

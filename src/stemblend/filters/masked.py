@@ -2,12 +2,12 @@
 
 The filter of `stemblend.filters.multichannel` takes `v = ‖Ŝ‖² / channels` from the estimates, and
 so squares masks: `Ŝ = g X` gives `v = g² ‖X‖² / channels`. Networks that were trained on the error
-of `g X` lose by that. With `v = g ‖X‖² / channels` the filter of a single channel is the mask
+of `g X` lose by that. With `v` in proportion to `g ‖X‖²` the filter of a single channel is the mask
 itself but for the sum of all masks, and two channels add what is known of where the sources stand:
 
     g_i(m,f) = Σ_c g_ic |X_c|² / ‖X‖²               one mask for both channels
     v_i(m,f) = g_i ‖X‖²
-    R_i(f)   = (1 − δ) Re Σ_m g_i² X Xᵀ* / (½ Σ_m g_i² ‖X‖²) + δ I
+    R_i(f)   = (1 − δ) Re Σ_m g_i² X Xᴴ / (½ Σ_m g_i² ‖X‖²) + δ I
     Ŝ_i      = v_i R_i (Σ_j v_j R_j)⁻¹ X
 
 `R` is real: how a source is panned, not how it is delayed. A share δ of every source comes from
@@ -92,6 +92,10 @@ class StereoWiener:
         self, source: int, out: Complex[Tensor, "2 bins frames"]
     ) -> Complex[Tensor, "2 bins frames"]:
         """Write `Ŝ = v R u` of one source to `out`, and give it back.
+
+        Args:
+            source: its number among the masks.
+            out: complex64, of the mixture's size; overwritten.
 
         The images of all sources sum to the mixture to rounding error.
         """

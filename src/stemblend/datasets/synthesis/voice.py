@@ -9,9 +9,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from stemblend.datasets.synthesis.dsp import fade_ends, filter_band, filter_moving, pan, place
 from stemblend.datasets.synthesis.score import Phrase, Syllable, frequency
-
-_CONTROL = 500
-"""Values a second of pitch, loudness and formants; they are interpolated in between."""
+from stemblend.datasets.synthesis.singer import CONTROL, Singer, sung_pitch
 
 _LEAD, _TAIL = 0.4, 0.2
 """Seconds before the first vowel (breath, consonant) and after the last one (release)."""
@@ -53,47 +51,6 @@ _BURSTS = {
 }
 
 
-@dataclass(frozen=True)
-class Singer:
-    """The timbre and manner of a voice.
-
-    Attributes:
-        tract: formant frequencies relative to an average man's; above 1 is a shorter tract.
-        open_quotient: share of the period in which the glottis is open, 0.4 (pressed) to 0.8.
-        tilt_hz: edge of the source's additional low-pass; lower is softer.
-        breath: level of the aspiration noise relative to the voice.
-        vibrato_hz, vibrato_semitones: rate and depth of the vibrato of long notes.
-        glide: seconds that a change of pitch takes (standard deviation of its smoothing).
-        drift_semitones: standard deviation of the unsteadiness of pitch.
-        scoop_semitones: how far below its first note a phrase sets out.
-    """
-
-    tract: float = 1.0
-    open_quotient: float = 0.6
-    tilt_hz: float = 4000.0
-    breath: float = 0.02
-    vibrato_hz: float = 5.5
-    vibrato_semitones: float = 0.3
-    glide: float = 0.025
-    drift_semitones: float = 0.05
-    scoop_semitones: float = 1.0
-
-
-def draw_singer(rng: np.random.Generator, centre: float) -> Singer:
-    """Draw a voice that suits a melody around the MIDI pitch `centre`: higher, shorter tract."""
-    return Singer(
-        tract=float(np.clip(1.0 + 0.012 * (centre - 54) + rng.normal(0.0, 0.03), 0.9, 1.25)),
-        open_quotient=rng.uniform(0.5, 0.72),
-        tilt_hz=rng.uniform(2500, 8000),
-        breath=rng.uniform(0.01, 0.06),
-        vibrato_hz=rng.uniform(4.8, 6.3),
-        vibrato_semitones=rng.uniform(0.12, 0.45),
-        glide=rng.uniform(0.015, 0.04),
-        drift_semitones=rng.uniform(0.03, 0.08),
-        scoop_semitones=rng.uniform(0.0, 2.0),
-    )
-
-
 def glottal_pulses(
     frequency: Float[np.ndarray, " samples"], sample_rate: int, open_quotient: float
 ) -> Float[np.ndarray, " samples"]:
@@ -132,7 +89,7 @@ def _tract(
     [Float[np.ndarray, "bins 1"], Float[np.ndarray, " frames"]], Complex[np.ndarray, "bins frames"]
 ]:
     """Response of the vocal tract: resonators in cascade, unity at 0 Hz (Fant 1960)."""
-    clock = np.arange(len(formants)) / _CONTROL
+    clock = np.arange(len(formants)) / CONTROL
 
     def resonator(
         frequencies: Float[np.ndarray, "bins 1"],
@@ -158,33 +115,6 @@ def _tract(
     return response
 
 
-def sung_pitch(
-    phrase: Phrase, clock: Float[np.ndarray, " controls"], singer: Singer, rng: np.random.Generator
-) -> tuple[Float[np.ndarray, " controls"], Float[np.ndarray, " controls"]]:
-    """Glide from note to note, with scoop, vibrato and unsteadiness.
-
-    Args:
-        phrase: its syllables.
-        clock: seconds from the start of the song, 500 values a second.
-        singer: the manner of the voice; its timbre plays no part.
-        rng: draws the unsteadiness and the phase of the vibrato.
-
-    Returns:
-        The MIDI pitch, and the swing of the vibrato from -1 to 1, at every time of `clock`.
-    """
-    starts = np.array([syllable.start for syllable in phrase])
-    current = np.maximum(np.searchsorted(starts, clock, "right") - 1, 0)
-    pitch = np.array([syllable.pitch for syllable in phrase], dtype=float)[current]
-    pitch = gaussian_filter1d(pitch, singer.glide * _CONTROL, mode="nearest")
-    held = clock - starts[current]
-    pitch -= singer.scoop_semitones * np.exp(-np.maximum(clock - starts[0], 0.0) / 0.05)
-    swing = np.sin(2 * np.pi * (singer.vibrato_hz * clock + rng.random()))
-    vibrato = np.clip((held - 0.2) / 0.3, 0.0, 1.0) * swing
-    drift = gaussian_filter1d(rng.standard_normal(len(clock)), 0.1 * _CONTROL, mode="wrap")
-    drift *= singer.drift_semitones / max(drift.std(), 1e-9)
-    return pitch + (singer.vibrato_semitones * vibrato + drift), vibrato
-
-
 def _control_tracks(
     phrase: Phrase, begin: float, length: int, singer: Singer, rng: np.random.Generator
 ) -> tuple[
@@ -194,7 +124,7 @@ def _control_tracks(
     Float[np.ndarray, "controls 5"],
 ]:
     """Fundamental in Hz, level of the voice, level of the breath, and formants in Hz."""
-    clock = begin + np.arange(length) / _CONTROL
+    clock = begin + np.arange(length) / CONTROL
     pitch, vibrato = sung_pitch(phrase, clock, singer, rng)
     starts = np.array([syllable.start for syllable in phrase])
     current = np.maximum(np.searchsorted(starts, clock, "right") - 1, 0)
@@ -217,9 +147,9 @@ def _control_tracks(
         elif consonant:
             level[before] = _SONORANT_LEVEL * syllable.velocity
             formants[before] = _FORMANTS[consonant]
-    level = gaussian_filter1d(level * (1.0 + 0.1 * vibrato), 0.01 * _CONTROL)
-    breath = gaussian_filter1d(breath, 0.012 * _CONTROL) + singer.breath * level
-    formants = gaussian_filter1d(formants, 0.018 * _CONTROL, axis=0, mode="nearest")
+    level = gaussian_filter1d(level * (1.0 + 0.1 * vibrato), 0.01 * CONTROL)
+    breath = gaussian_filter1d(breath, 0.012 * CONTROL) + singer.breath * level
+    formants = gaussian_filter1d(formants, 0.018 * CONTROL, axis=0, mode="nearest")
     formants *= singer.tract
 
     fundamental = frequency(pitch)
@@ -256,11 +186,11 @@ def sing_phrase(
     """
     begin = phrase[0].start - _LEAD
     seconds = max(syllable.start + syllable.duration for syllable in phrase) + _TAIL - begin
-    controls = int(seconds * _CONTROL) + 2
+    controls = int(seconds * CONTROL) + 2
     fundamental, level, breath, formants = _control_tracks(phrase, begin, controls, singer, rng)
 
     at = np.arange(int(seconds * sample_rate)) / sample_rate
-    clock = np.arange(controls) / _CONTROL
+    clock = np.arange(controls) / CONTROL
     pulses = glottal_pulses(np.interp(at, clock, fundamental), sample_rate, singer.open_quotient)
     loudness = np.interp(at, clock, level)
     # air rushes mostly while the glottis is open, which is when the flow changes
