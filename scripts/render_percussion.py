@@ -1,14 +1,16 @@
-"""Play drums that ring at a pitch, from a General MIDI soundfont: toms, timbales, congas, bells.
+"""Play drums that ring, from a General MIDI soundfont: toms, timbales, congas, bells, cymbals.
 
     pip install pyfluidsynth    # and the library fluidsynth
     python scripts/render_percussion.py FluidR3_GM.sf2 OUT
 
-Kits of one-shot samples hold few of them, and networks took their ring for an instrument. OUT gets
-60 folders `percussion-<seed>` of 20 s with `drums.flac` alone: a groove, runs over the pitched
-drums, and each piece tuned by up to 4 semitones.
+Kits of one-shot samples hold few drums with a pitch, and networks took their ring for an
+instrument; cymbals that are struck as a voice sets in went along with the voice. OUT gets 60
+folders `percussion-<seed>` of 20 s with pitched drums, and 40 with cymbals: `drums.flac` alone, a
+groove and runs over these pieces, all tuned by up to 4 semitones.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import fluidsynth
@@ -19,7 +21,7 @@ from sample_soundfont import RATE, open_soundfont
 
 from stemblend.datasets.rendering import effects
 
-SECONDS, SEEDS = 20, range(8000, 8060)
+SECONDS = 20
 KITS = (0, 8, 16, 24, 25, 32, 40)
 PITCHED = (
     (41, 43, 45, 47, 48, 50),  # toms
@@ -32,20 +34,36 @@ PITCHED = (
 )
 """General MIDI's drums, low and high ones of a kind together."""
 
+CYMBALS = (
+    (49, 57),  # crash
+    (55,),  # splash
+    (52,),  # china
+    (51, 53, 59),  # ride
+    (46,),  # open hi-hat
+)
+
+STEMS = ((range(8000, 8060), PITCHED), (range(8060, 8100), CYMBALS))
+"""Seeds, and what is played in their stems."""
+
 DRUMS, BANK = 9, 128
 """Channel and bank of drum kits."""
 
 
-def perform(synth: fluidsynth.Synth, font: int, rng: np.random.Generator) -> np.ndarray:
-    """A drum stem, float32 `(2, samples)`."""
+def perform(
+    synth: fluidsynth.Synth,
+    font: int,
+    kinds: Sequence[Sequence[int]],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A drum stem of up to three kinds of pieces, float32 `(2, samples)`."""
     synth.program_select(DRUMS, font, BANK, int(rng.choice(KITS)))
     # registered parameter 0: the pitch wheel reaches 4 semitones
     for control, value in ((101, 0), (100, 0), (6, 4)):
         synth.cc(DRUMS, control, value)
     synth.pitch_bend(DRUMS, int(rng.integers(-8192, 8192)))
     step = 60 / rng.uniform(70, 160) / int(rng.choice([3, 4]))
-    chosen = rng.permutation(len(PITCHED))[: rng.integers(1, 4)]
-    groups = [PITCHED[index] for index in chosen]
+    chosen = rng.permutation(len(kinds))[: rng.integers(1, 4)]
+    groups = [kinds[index] for index in chosen]
     groove = rng.random((len(groups), 16)) < rng.uniform(0.05, 0.35, (len(groups), 1))
     beats = rng.random() < 0.6
     pieces, position, run = [], 0, 0
@@ -78,14 +96,15 @@ def perform(synth: fluidsynth.Synth, font: int, rng: np.random.Generator) -> np.
 
 def main() -> None:
     """Write the stems of all seeds."""
-    parser = argparse.ArgumentParser(description="Pitched drums of a soundfont.")
+    parser = argparse.ArgumentParser(description="Ringing drums of a soundfont.")
     parser.add_argument("soundfont", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
     synth, font = open_soundfont(arguments.soundfont, gain=0.5)
-    for seed in track(SEEDS, description="percussion"):
+    stems = [(seed, kinds) for seeds, kinds in STEMS for seed in seeds]
+    for seed, kinds in track(stems, description="percussion"):
         rng = np.random.default_rng(seed)
-        stem = perform(synth, font, rng)
+        stem = perform(synth, font, kinds, rng)
         if rng.random() < 0.8:
             stem = effects.add_room(stem, rng, RATE, rng.uniform(-24, -8))
         folder = arguments.out / f"percussion-{seed}"
