@@ -1,6 +1,6 @@
 """Weight files: tensors in a safetensors file, matrices in 8 or 16 bits a number if wanted."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -27,7 +27,12 @@ def quantise(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def write_tensors(
-    path: Path, values: Mapping[str, Tensor], metadata: dict[str, str], *, bits: int = 32
+    path: Path,
+    values: Mapping[str, Tensor],
+    metadata: dict[str, str],
+    *,
+    bits: int = 32,
+    exact: Collection[str] = (),
 ) -> None:
     """Write tensors and strings, atomically.
 
@@ -37,12 +42,15 @@ def write_tensors(
         metadata: strings to store beside them.
         bits: 32 stores all as it is, 16 matrices in float16, 8 matrices in int8 with a scale a
             row.
+        exact: names of what is stored as it is, whatever `bits` says.
     """
     tensors: dict[str, Tensor] = {}
     for name, value in values.items():
-        if bits == 8 and value.ndim == 2:
+        if value.ndim != 2 or name in exact:
+            tensors[name] = value
+        elif bits == 8:
             tensors[name], tensors[name + _SCALE] = quantise(value)
-        elif bits == 16 and value.ndim == 2:
+        elif bits == 16:
             tensors[name] = value.half()
         else:
             tensors[name] = value

@@ -32,11 +32,13 @@ def save_network(network: Network, path: Path, metadata: dict[str, str], *, bits
         path: a safetensors file.
         metadata: further strings to store, such as the licence.
         bits: 32 stores everything in float32, 16 matrices in float16, 8 matrices in int8 with a
-            scale a row.
+            scale a row; what a network was not trained for, as its input's scale, stays exact.
     """
     network = network.folded() if isinstance(network, FNN) else network
     described = {"network": network.config.model_dump_json(), **metadata}
-    write_tensors(path, network.state_dict(), described, bits=bits)
+    # the scale of an input differs from bin to bin by more than 8 bits can tell
+    exact = [name for name, _ in network.named_buffers()]
+    write_tensors(path, network.state_dict(), described, bits=bits, exact=exact)
 
 
 def load_network(path: Path) -> Network:
