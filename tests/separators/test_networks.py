@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from stemblend.separators import (
     Separator,
 )
 from stemblend.separators.base import block_step
+from stemblend.separators.weights import load_network, save_network
 from stemblend.separators.windows import in_windows
 
 
@@ -169,7 +172,7 @@ def test_a_band_split_network_hears_relations_not_levels():
         assert estimate.shape == (1, 4, 2, 65, 30)
         torch.testing.assert_close(network(100 * mixture), 100 * estimate)
         silent = network(torch.zeros_like(mixture))
-        padded = network.features(functional.pad(mixture, (0, 50)))[:, :, :30]
+        padded = network.features(functional.pad(mixture, (0, 50)))[:, :30]
     assert not silent.any()
     torch.testing.assert_close(padded, network.features(mixture))
     masks = (estimate / mixture[:, None]).real
@@ -200,7 +203,7 @@ def test_in_stereo_a_band_split_network_s_masks_go_through_its_filter(monkeypatc
     mixture = stft.forward(torch.from_numpy(song))
     with torch.no_grad():
         masks = network.gains(mixture[None])[0]
-    wiener = StereoWiener(masks[:, :, :seen].clone(), mixture[:, :seen])
+    wiener = StereoWiener(masks[:, :seen].clone(), mixture[:, :seen])
     for row, stem in enumerate(stems):
         expected = masks[row] * mixture
         wiener.image(row, expected[:, :seen])
@@ -208,12 +211,28 @@ def test_in_stereo_a_band_split_network_s_masks_go_through_its_filter(monkeypatc
         np.testing.assert_allclose(stem, waveform, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("bits", "tolerance"), [(32, 0), (16, 1e-3), (8, 0.01)])
+@pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
+def test_weights_come_back_and_the_scale_of_the_input_exactly(tmp_path, kind, bits, tolerance):
+    network = kind()
+    for buffer in network.buffers():
+        buffer.copy_(torch.logspace(-4, 2, buffer.numel()).view_as(buffer))
+    path = tmp_path / "weights.safetensors"
+    save_network(network, path, {}, bits=bits)
+    loaded = load_network(path)
+    for name, value in network.named_parameters():
+        difference = (loaded.get_parameter(name) - value).abs().max()
+        assert difference <= tolerance * value.abs().max()
+    for name, value in network.named_buffers():
+        assert torch.equal(loaded.get_buffer(name), value)
+
+
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
 def test_blocks_equal_the_whole_song(monkeypatch, kind):
     """A window by itself is rounded differently in bfloat16, so that must be off here."""
     monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
     separator = NetworkSeparator({"vocals": kind()})
-    song = np.random.default_rng(0).standard_normal((2, 200_000)).astype(np.float32)
+    song = np.random.default_rng(0).standard_normal((2, 400_000)).astype(np.float32)
     whole = separator.estimate(song)
     windows = []
     monkeypatch.setattr("stemblend.separation.blocks.BLOCK_SECONDS", 0.1)
@@ -226,7 +245,7 @@ def test_blocks_equal_the_whole_song(monkeypatch, kind):
     assert np.square(difference).mean() <= 1e-9 * np.square(song).mean()
 
 
-def test_a_band_split_network_s_channels_side_by_side_are_those_one_by_one(monkeypatch):
+def test_a_band_split_network_s_windows_side_by_side_are_those_one_by_one(monkeypatch):
     monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
     separator = NetworkSeparator(dict.fromkeys(SOURCES, small_bandsplit()))
     song = np.random.default_rng(0).standard_normal((2, 60_000)).astype(np.float32)
@@ -245,19 +264,21 @@ def test_a_band_split_network_s_channels_side_by_side_are_those_one_by_one(monke
 @pytest.mark.parametrize("samples", [1, 2, 19, 20, 100, 119, 120, 121, 219, 220, 999, 1000])
 def test_windows_of_a_system_without_memory_leave_no_trace(samples):
     song = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
-    lengths = []
+    groups = []
 
-    def system(windows: np.ndarray) -> np.ndarray:
-        lengths.append(windows.shape)
-        return np.stack([0.5 * windows, windows**2], 1)
+    def system(windows: Sequence[np.ndarray]) -> list[np.ndarray]:
+        groups.append([window.shape[1] for window in windows])
+        return [np.stack([0.5 * window, window**2]) for window in windows]
 
-    found = in_windows(system, song, 100, 20, batch=3)
+    found = in_windows(system, song, 100, 20, group=3)
     np.testing.assert_allclose(found, np.stack([0.5 * song, song**2]), rtol=1e-6, atol=1e-6)
-    assert all(length == 120 for _, _, length in lengths[:-1])
-    assert lengths[-1][2] <= 120
-    assert max(batch for batch, _, _ in lengths) <= 3
+    assert all(len(group) == 3 for group in groups[:-1])
+    assert len(groups[-1]) <= 3
+    lengths = [length for group in groups for length in group]
+    assert all(length == 120 for length in lengths[:-1])
+    assert lengths[-1] <= 120
     # a song that ends within the crossfade needs no further window
-    assert sum(batch for batch, _, _ in lengths) == max(-(-(samples - 20) // 100), 1)
+    assert len(lengths) == max(-(-(samples - 20) // 100), 1)
 
 
 @pytest.mark.parametrize(
@@ -287,32 +308,34 @@ def test_bands_cover_all_bins_and_widen():
 
 
 def test_a_band_split_network_hears_where_sounds_stand():
-    """Power over the channels' mean, and power in common over that mean, both less one."""
+    """The first channel's power over the mean, and power in common over it, both less one."""
     network = small_bandsplit()
     sound = torch.polar(1 + torch.rand(1, 1, 65, 30), torch.rand(1, 1, 65, 30))
     places = {
-        "middle": ((1, 1), (0, 0), 0),
-        "left": ((1, 0), (1, -1), -0.5),
-        "half left": ((1, 0.5), (0.6, -0.6), -0.1),
-        "out of phase": ((1, -1), (0, 0), -1),
-        "one of three": ((0, 3, 0), (-1, 2, -1), -2 / 3),
+        "middle": ((1, 1), 0, 0),
+        "left": ((1, 0), 1, -0.5),
+        "half left": ((1, 0.5), 0.6, -0.1),
+        "half right": ((0.5, 1), -0.6, -0.1),
+        "out of phase": ((1, -1), 0, -1),
+        "one of three": ((3, 0, 0), 2, -2 / 3),
     }
-    for name, (gains, shares, coherence) in places.items():
-        features = network.features(sound * torch.tensor(gains)[:, None, None])
-        for channel, share in enumerate(shares):
-            found = features[0, channel, :, 2:].movedim(1, 0)
-            expected = torch.tensor([float(share), coherence])[:, None, None].expand_as(found)
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0, msg=name)
     mono = network.features(sound)
-    assert not mono[:, :, :, 2:].any()
+    assert not mono[:, :, 2:].any()
+    for name, (gains, share, coherence) in places.items():
+        features = network.features(sound * torch.tensor(gains)[:, None, None])
+        found = features[0, :, 2:].movedim(1, 0)
+        expected = torch.tensor([float(share), coherence])[:, None, None].expand_as(found)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0, msg=name)
+        # wherever a sound stands, it is the same sound
+        torch.testing.assert_close(features[:, :, :2], mono[:, :, :2])
 
 
-def test_a_band_split_network_treats_all_channels_alike():
+def test_a_band_split_network_has_one_mask_for_all_channels():
     network = small_bandsplit()
     mixture = torch.randn(1, 3, 65, 30, dtype=torch.complex64)
     with torch.inference_mode():
-        estimate = network(mixture)
-        torch.testing.assert_close(network(mixture.flip(1)), estimate.flip(2))
+        masks = network(mixture) / mixture[:, None]
+        torch.testing.assert_close(masks, masks[:, :, :1].expand_as(masks))
         # channels that are all the same are a mono song
         same = network(mixture[:, :1].expand(1, 2, 65, 30))
         torch.testing.assert_close(same[:, :, :1], network(mixture[:, :1]))

@@ -86,7 +86,7 @@ def test_a_part_of_a_song_has_the_frames_of_the_song():
 def test_blocks_do_not_change_the_result(monkeypatch, size):
     waveform = noise(3, 5000)
     spectrogram = STFT(1024, 256).forward(waveform)
-    monkeypatch.setattr(stft, "_BLOCK", size)
+    monkeypatch.setattr(stft, "_BLOCK", 1024 * size)
     blocks = STFT(1024, 256).forward(waveform)
     np.testing.assert_allclose(blocks, spectrogram, rtol=0, atol=1e-12)
     result = STFT(1024, 256).inverse(blocks, 5000)

@@ -18,12 +18,14 @@ def small_network() -> BandSplit:
 
 
 def by_formula(network, mixture, targets, mask):
-    """Weighted mean of the error of the first channel, in dB and by itself."""
-    estimate = network(mixture)[:, :, 0]
-    error = (estimate - targets[:, :, 0]).abs().square().sum(-1) * mask
-    heard = mixture[:, None, 0].abs().square().sum(-1) * mask
-    share = error.sum(-1) / heard.sum(-1).clamp_min(1e-6)
-    level = (targets[:, :, 0].abs().square().sum(-1) * mask).sum(-1) / heard.sum(-1).clamp_min(1e-6)
+    """Weighted mean of the error of all channels, in dB and by itself."""
+
+    def energy(spectrogram):
+        return (spectrogram.abs().square().sum((2, 4)) * mask).sum(-1)
+
+    heard = energy(mixture[:, None]).clamp_min(1e-6)
+    share = energy(network(mixture) - targets) / heard
+    level = energy(targets) / heard
     cost = 10 * torch.log10(share + 0.003 + 0.05 * level) + 60 * share
     return (cost * mask.any(-1) * torch.tensor([1.6, 0.6, 0.7, 1.1])).mean()
 

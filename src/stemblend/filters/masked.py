@@ -5,7 +5,6 @@ so squares masks: `Ŝ = g X` gives `v = g² ‖X‖² / channels`. Networks that
 of `g X` lose by that. With `v` in proportion to `g ‖X‖²` the filter of a single channel is the mask
 itself but for the sum of all masks, and two channels add what is known of where the sources stand:
 
-    g_i(m,f) = Σ_c g_ic |X_c|² / ‖X‖²               one mask for both channels
     v_i(m,f) = g_i ‖X‖²
     R_i(f)   = (1 − δ) Re Σ_m g_i² X Xᴴ / (½ Σ_m g_i² ‖X‖²) + δ I
     Ŝ_i      = v_i R_i (Σ_j v_j R_j)⁻¹ X
@@ -43,39 +42,36 @@ class StereoWiener:
 
     def __init__(
         self,
-        masks: Float[Tensor, "sources 2 bins frames"],
+        masks: Float[Tensor, "sources bins frames"],
         mixture: Complex[Tensor, "2 bins frames"],
     ) -> None:
         """Infer where the sources stand, and solve for the mixture.
 
         Args:
-            masks: not negative, float32; overwritten.
+            masks: `g`, one for both channels, not negative, float32; overwritten.
             mixture: spectrogram `X`, complex64.
         """
         self._spatial = _spatial(masks[..., ::_EVERY], mixture[..., ::_EVERY])
-        self._psd = masks[:, 0]
+        self._psd = masks
         # real and imaginary parts of both channels, frames far apart in memory like the mixture's
         self._solution = torch.empty((4, *mixture.mT.shape[1:]), device=mixture.device).mT
-        solve = partial(self._solve, masks, mixture)
-        map_blocks(solve, 9, mixture, torch.float32, _SCALE)
+        map_blocks(partial(self._solve, mixture), 8, mixture, torch.float32, _SCALE)
 
     def _solve(
         self,
-        masks: Float[Tensor, "sources 2 bins frames"],
         mixture: Complex[Tensor, "2 bins frames"],
         block: Block,
-        scratch: Float[Tensor, "9 bins frames"],
+        scratch: Float[Tensor, "8 bins frames"],
     ) -> None:
-        """Write `v` over the masks of the first channel, and `u = (Σ_j v_j R_j)⁻¹ X`."""
+        """Write `v` over the masks, and `u = (Σ_j v_j R_j)⁻¹ X`."""
         planes = iter(scratch)
         heard = load(mixture[:, *block], planes)
-        power, other = next(planes), next(planes)
-        for plane, (a, b) in zip((power, other), heard, strict=True):
-            torch.mul(a, a, out=plane).addcmul_(b, b)
+        power = next(planes).zero_()
+        for part in (part for channel in heard for part in channel):
+            power.addcmul_(part, part)
         left, right, between = (next(planes).zero_() for _ in range(3))
-        for mask, (a, b, c) in zip(masks, self._spatial[:, :, block[0], None], strict=True):
-            weight = mask[0][block].mul_(power).addcmul_(mask[1][block], other)
-            weight.clamp_min_(_SILENCE)
+        for mask, (a, b, c) in zip(self._psd, self._spatial[:, :, block[0], None], strict=True):
+            weight = mask[block].mul_(power).clamp_min_(_SILENCE)
             left.addcmul_(weight, a)
             right.addcmul_(weight, b)
             between.addcmul_(weight, c)
@@ -114,12 +110,12 @@ class StereoWiener:
 
 
 def _spatial(
-    masks: Float[Tensor, "sources 2 bins frames"], mixture: Complex[Tensor, "2 bins frames"]
+    masks: Float[Tensor, "sources bins frames"], mixture: Complex[Tensor, "2 bins frames"]
 ) -> Float[Tensor, "sources 3 bins"]:
     """`R` of every source and bin: the element of each channel, and the one between them."""
     power = mixture.real.square() + mixture.imag.square()
     between = mixture.real[0] * mixture.real[1] + mixture.imag[0] * mixture.imag[1]
-    square = ((masks * power).sum(1) / power.sum(0).clamp_min(_SILENCE)).square()
+    square = masks.square()
     moments = [(square * part).sum(-1) for part in (power[0], power[1], between)]
     spatial = torch.stack(moments, 1)
     spatial *= 2 * (1 - _DIFFUSE) / spatial[:, :2].sum(1, keepdim=True).clamp_min(_SILENCE)

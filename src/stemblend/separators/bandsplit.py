@@ -4,8 +4,8 @@ The spectrum is cut into bands that widen with frequency. One BLSTM, the same fo
 along time; another, the same for every frame, runs along the bands (Luo and Yu, *Music source
 separation with band-split RNN*, IEEE/ACM TASLP 2023, of which this is a small relative). Sharing
 makes the network small, and what it learns of one band it knows of all, which helps where
-recordings are few. It estimates one channel at a time, and hears how each bin of it stands among
-the others.
+recordings are few. All channels are heard at once, as what they have together and how they differ,
+and a source gets one mask for all of them.
 """
 
 from itertools import pairwise
@@ -42,7 +42,7 @@ class BandSplitConfig(BandTransformConfig):
 
     kind: Literal["bandsplit"] = "bandsplit"
     blocks: int = Field(default=6, ge=1)
-    features: int = Field(default=64, ge=1)
+    features: int = Field(default=128, ge=1)
     cells: int = Field(default=96, ge=1)
     hidden: int = Field(default=128, ge=1)
     bands: int = Field(default=26, ge=1)
@@ -92,42 +92,39 @@ class BandSplit(nn.Module):
         self.widen = nn.ModuleList(_last(config.hidden, len(SOURCES) * width) for width in widths)
 
     def features(
-        self, mixture: Complex[Tensor, "batch channels bins frames"], channels: int | None = None
-    ) -> Float[Tensor, "batch heard frames 4 seen"]:
-        """What the network hears of each channel.
+        self, mixture: Complex[Tensor, "batch channels bins frames"]
+    ) -> Float[Tensor, "batch frames 4 seen"]:
+        """What the network hears of a mixture.
 
-        Magnitudes relative to the excerpt's level; the logarithms of these; the bin's power over
-        the mean of all channels, less 1; and the power of what the channels have in common (their
-        mean) over that mean, less 1. The last two are zero where all channels are alike.
+        Magnitudes (root of the mean power of all channels) relative to the excerpt's level; the
+        logarithms of these; the first channel's power over that mean, less 1; and the power of
+        what the channels have in common (their mean) over it, less 1. The last two are zero where
+        all channels are alike.
 
-        The level is the mean magnitude over all channels, each weighted by itself, so that
-        silence around the sound does not count.
+        The level is the mean magnitude, each weighted by itself, so that silence around the sound
+        does not count.
 
         Args:
             mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
-            channels: how many of the first channels to describe; None for all.
 
         Returns:
-            `(batch, channels, frames, 4, seen)`: no units, the third between −1 and one less than
-            there are channels, the fourth between −1 and 0.
+            `(batch, frames, 4, seen)`: no units, the third between −1 and one less than there are
+            channels, the fourth between −1 and 0.
         """
         seen = mixture[:, :, : self.config.bins].transpose(2, 3)
         power = seen.real.square() + seen.imag.square()
-        magnitude = power.sqrt()
-        over = (1, 2, 3)
-        level = power.sum(over, keepdim=True) / magnitude.sum(over, keepdim=True).clamp_min(
-            _SILENCE
-        )
+        mean = power.mean(1)
+        magnitude = mean.sqrt()
+        over = (1, 2)
+        level = mean.sum(over, keepdim=True) / magnitude.sum(over, keepdim=True).clamp_min(_SILENCE)
         level = level.clamp_min(_SILENCE)
         floor = (_FAINT * level).square()
-        mean = power.mean(1, keepdim=True) + floor
-        common = seen.mean(1, keepdim=True)
+        mean = mean + floor
+        common = seen.mean(1)
         coherence = (common.real.square() + common.imag.square() + floor) / mean - 1
-        share = (power[:, :channels] + floor) / mean - 1
-        magnitude = magnitude[:, :channels] / level
-        return torch.stack(
-            [magnitude, torch.log(magnitude + _FAINT), share, coherence.expand_as(share)], 3
-        )
+        share = (power[:, 0] + floor) / mean - 1
+        magnitude = magnitude / level
+        return torch.stack([magnitude, torch.log(magnitude + _FAINT), share, coherence], 2)
 
     def standardise(self, features: Float[Tensor, "frames 4 seen"]) -> None:
         """Set mean and deviation of the input from rows of `features` of many mixtures.
@@ -141,19 +138,18 @@ class BandSplit(nn.Module):
         self.input_scale.copy_(1 / torch.maximum(deviation, floor))
 
     def masks(
-        self, features: Float[Tensor, "batch channels frames 4 seen"]
-    ) -> Float[Tensor, "batch frames sources channels seen"]:
+        self, features: Float[Tensor, "batch frames 4 seen"]
+    ) -> Float[Tensor, "batch frames sources seen"]:
         """Masks between 0 and 1 for the bins that the network looks at.
 
         Args:
-            features: of a mixture, or of some of its channels, see `features`.
+            features: of mixtures, see `features`.
 
         Returns:
-            `(batch, frames, sources, channels, seen)`.
+            `(batch, frames, sources, seen)`.
         """
-        size = features.shape[:2]
-        spectral = (features[..., :2, :] - self.input_mean) * self.input_scale
-        scaled = torch.cat([spectral, features[..., 2:, :]], 3).flatten(0, 1)
+        spectral = (features[:, :, :2] - self.input_mean) * self.input_scale
+        scaled = torch.cat([spectral, features[:, :, 2:]], 2)
         edges = list(pairwise(self.config.edges))
         bands = [
             layer(scaled[..., start:end].flatten(2))
@@ -169,25 +165,24 @@ class BandSplit(nn.Module):
                 self.norm, self.gather, self.widen, state.unbind(0), strict=True
             )
         ]
-        joined = torch.cat(masks, 3).sigmoid()
-        return joined.unflatten(0, size).movedim(1, 3)
+        return torch.cat(masks, 3).sigmoid()
 
     def gains(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch sources channels bins frames"]:
+    ) -> Float[Tensor, "batch sources bins frames"]:
         """Masks between 0 and 1 for all bins, those above the network's bandwidth repeated.
 
         Args:
             mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
 
         Returns:
-            `(batch, sources, channels, bins, frames)`.
+            `(batch, sources, bins, frames)`, the same for all channels.
         """
         return self.to_all_bins(self.masks(self.features(mixture)), mixture.shape[2])
 
     def to_all_bins(
-        self, masks: Float[Tensor, "batch frames sources channels seen"], bins: int
-    ) -> Float[Tensor, "batch sources channels {bins} frames"]:
+        self, masks: Float[Tensor, "batch frames sources seen"], bins: int
+    ) -> Float[Tensor, "batch sources {bins} frames"]:
         """Masks in the layout of spectrograms, those above the network's bandwidth repeated.
 
         Args:
@@ -195,13 +190,12 @@ class BandSplit(nn.Module):
             bins: of the spectrogram.
 
         Returns:
-            `(batch, sources, channels, bins, frames)`.
+            `(batch, sources, bins, frames)`.
         """
-        missing = bins - masks.shape[4]
+        missing = bins - masks.shape[3]
         if missing:
-            top = masks[..., -1:].expand(-1, -1, -1, -1, missing)
-            masks = torch.cat([masks, top], 4)
-        return masks.movedim(1, 4)
+            masks = torch.cat([masks, masks[..., -1:].expand(-1, -1, -1, missing)], 3)
+        return masks.movedim(1, 3)
 
     def forward(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
@@ -215,7 +209,7 @@ class BandSplit(nn.Module):
             `(batch, sources, channels, bins, frames)`, no magnitude above the mixture's. Scaling
             the mixture scales them.
         """
-        return self.gains(mixture).float() * mixture[:, None]
+        return self.gains(mixture).float()[:, :, None] * mixture[:, None]
 
 
 def _last(hidden: int, size: int) -> nn.Linear:

@@ -1,8 +1,10 @@
 """Networks that estimate magnitudes, put behind the separator's interface."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from threading import Event
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -24,16 +26,21 @@ _INAUDIBLE = 1e-12
 the mixture is zero, and an infinite gain on nothing would be no number."""
 
 _BLSTM_BATCH = 4
-"""A BLSTM has one row of cells a window, so that several side by side take little longer. A
-band-split network has one a band and channel."""
+"""A BLSTM has one row of cells a window, so that several side by side take little longer."""
 
 _WORKERS = 2
-"""Channels of a band-split network side by side, each in one thread: it is made of many small
-steps, over which several threads would wait for each other. More would take more memory."""
+"""Windows of a band-split network side by side; more would take more memory."""
 
 _BAND_SPLIT_HOP = 2 * windows.HOP
 """Frames between windows of a band-split network: longer than its training sequences, they take
 less time and are no worse (see `docs/experiments`)."""
+
+_Waveform: TypeAlias = Float32[np.ndarray, "channels _"]
+_Stems: TypeAlias = Float32[np.ndarray, "sources channels _"]
+_Estimate: TypeAlias = Callable[
+    [Float32[np.ndarray, "batch channels samples"]],
+    Float32[np.ndarray, "batch sources channels samples"],
+]
 
 
 class NetworkSeparator:
@@ -95,8 +102,12 @@ class NetworkSeparator:
         context = 0 if reach is None else (reach + -(-self._stft.n_fft // hop)) * hop
         if all(isinstance(network, FNN) for network in networks):
             return BlockSupport(context, context, hop)
-        # windows of each network begin where a block does
-        step = max(_window_hop(n) for n in networks if not isinstance(n, FNN))
+        # windows of each network begin where a block does, and blocks have some to work on at once
+        step = max(
+            _window_hop(n) * (_WORKERS if isinstance(n, BandSplit) else 1)
+            for n in networks
+            if not isinstance(n, FNN)
+        )
         return BlockSupport(context, context, step * hop, windows.OVERLAP * hop)
 
     def estimate(
@@ -106,8 +117,8 @@ class NetworkSeparator:
     ) -> Float32[np.ndarray, "sources channels samples"]:
         """Estimate raw stems, see `Separator.estimate`.
 
-        An FNN hears every channel by itself, a band-split network all of them. A BLSTM hears the
-        channels in pairs; a channel without a partner is its own partner.
+        An FNN hears every channel by itself, a band-split network all of them together. A BLSTM
+        hears the channels in pairs; a channel without a partner is its own partner.
         """
         wanted = self.sources if sources is None else tuple(sources)
         hop = self._stft.hop
@@ -119,12 +130,16 @@ class NetworkSeparator:
             rows = [SOURCES.index(wanted[slot]) if joint else 0 for slot in slots]
             estimate = partial(self._network_stems, network, rows)
             if isinstance(network, FNN):
-                found = estimate(mixture[None])[0]
-            else:
-                batch = 1 if joint else _BLSTM_BATCH
-                steps = (_window_hop(network) * hop, windows.OVERLAP * hop)
-                found = windows.in_windows(estimate, mixture, *steps, batch)
-            stems[slots] = found
+                stems[slots] = estimate(mixture[None])[0]
+                continue
+            together, group = (_side_by_side, _WORKERS) if joint else (_stacked, _BLSTM_BATCH)
+            stems[slots] = windows.in_windows(
+                partial(together, estimate),
+                mixture,
+                _window_hop(network) * hop,
+                windows.OVERLAP * hop,
+                group,
+            )
         return stems
 
     @torch.inference_mode()
@@ -148,7 +163,7 @@ class NetworkSeparator:
 
     def _masked(
         self,
-        gains: Float[Tensor, "batch targets channels bins frames"],
+        gains: Float[Tensor, "batch targets #channels bins frames"],
         rows: Sequence[int],
         mixture: Complex[Tensor, "batch channels bins frames"],
     ) -> Iterator[Complex[Tensor, "batch channels bins frames"]]:
@@ -166,24 +181,25 @@ class NetworkSeparator:
         rows: Sequence[int],
         mixture: Complex[Tensor, "batch 2 bins frames"],
     ) -> Iterator[Complex[Tensor, "batch 2 bins frames"]]:
-        """Give one source after the other, in the same memory, from where they stand in stereo."""
-        masks = self._joint_masks(network, mixture).movedim(1, 4).float()
-        raw, seen = torch.empty_like(mixture), masks.shape[3]
+        """Give one source after the other, in the mixture's memory, by where they stand."""
+        masks = self._joint_masks(network, mixture).movedim(1, 3).float()
+        seen = masks.shape[2]
         # above the network's bandwidth its highest bin counts, and the masks are good enough
-        top = masks[..., -1:, :].clone()
+        gain, top = masks[:, :, None, -1:].clone(), mixture[:, :, seen:].clone()
         filters = [StereoWiener(*pair) for pair in zip(masks, mixture[:, :, :seen], strict=True)]
         for row in rows:
-            torch.mul(mixture[:, :, seen:], top[:, row], out=raw[:, :, seen:])
-            for wiener, out in zip(filters, raw, strict=True):
+            torch.mul(top, gain[:, row], out=mixture[:, :, seen:])
+            for wiener, out in zip(filters, mixture, strict=True):
                 wiener.image(row, out[:, :seen])
-            yield raw
+            yield mixture
 
     def _gains(
         self, network: Network, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch targets channels bins frames"]:
+    ) -> Float[Tensor, "batch targets #channels bins frames"]:
         """What to multiply the mixture by: for one target unless the network is a joint one."""
         if isinstance(network, BandSplit):
-            return network.to_all_bins(self._joint_masks(network, mixture), mixture.shape[2])
+            masks = self._joint_masks(network, mixture)
+            return network.to_all_bins(masks, mixture.shape[2])[:, :, None]
         magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
         with self._autocast():
             if isinstance(network, FNN):
@@ -198,21 +214,27 @@ class NetworkSeparator:
 
     def _joint_masks(
         self, network: BandSplit, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch frames targets channels seen"]:
-        """Masks of all sources; the network hears all channels and works on each by itself."""
-        features = network.features(mixture)
-
-        def masks(channel: int) -> Tensor:
-            # all three hold for one thread, and channels have their own
-            with torch.inference_mode(), self._autocast(), one_thread():
-                return network.masks(features[:, channel : channel + 1])
-
-        workers = min(_WORKERS, torch.get_num_threads())
-        found = in_threads(masks, range(features.shape[1]), workers, Event())
-        return torch.cat(found, 3)
+    ) -> Float[Tensor, "batch frames targets seen"]:
+        """Masks of all sources, one for all channels."""
+        # many small steps, over which several threads would wait for each other
+        with self._autocast(), one_thread():
+            return network.masks(network.features(mixture))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
+
+
+def _stacked(estimate: _Estimate, group: Sequence[_Waveform]) -> list[_Stems]:
+    """Windows as a batch; the last may be shorter than the others."""
+    return [
+        stems for _, alike in groupby(group, np.shape) for stems in estimate(np.stack(list(alike)))
+    ]
+
+
+def _side_by_side(estimate: _Estimate, group: Sequence[_Waveform]) -> list[_Stems]:
+    """Windows in threads of their own."""
+    workers = min(_WORKERS, torch.get_num_threads())
+    return in_threads(lambda window: estimate(window[None])[0], group, workers, Event())
 
 
 def _window_hop(network: Network) -> int:

@@ -3,11 +3,11 @@
 A BLSTM that was trained on sequences of 500 frames has never seen its cells run for minutes, and
 their state after minutes depends on all that came before, so that no block of a song could be
 separated by itself. We let it work in windows at fixed places of the song. Its scores do not
-suffer (see `docs/experiments`), windows can run side by side as a batch, and a block of a song that
+suffer (see `docs/experiments`), windows can run side by side, and a block of a song that
 begins where a window does gets the very windows, and no others, that the whole song has there.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,23 +21,23 @@ OVERLAP = 59
 
 def in_windows(
     estimate: Callable[
-        [Float32[np.ndarray, "batch channels window"]],
-        Float32[np.ndarray, "batch sources channels window"],
+        [Sequence[Float32[np.ndarray, "channels _"]]],
+        Sequence[Float32[np.ndarray, "sources channels _"]],
     ],
     mixture: Float32[np.ndarray, "channels samples"],
     step: int,
     fade: int,
-    batch: int = 1,
+    group: int = 1,
 ) -> Float32[np.ndarray, "sources channels samples"]:
     """Estimate stems window by window and crossfade the results.
 
     Args:
-        estimate: maps equally long windows to their stems.
+        estimate: maps windows to their stems; all are equally long but the last.
         mixture: waveform `(channels, samples)`, at least one sample.
         step: samples between windows.
         fade: samples, at most `step`, that a window reaches into the next one and is crossfaded
             with it over. The last window reaches to the end of the song.
-        batch: most windows that `estimate` gets at a time.
+        group: most windows that `estimate` gets at a time.
 
     Returns:
         `(sources, channels, samples)`.
@@ -45,10 +45,12 @@ def in_windows(
     samples = mixture.shape[-1]
     ramp = np.linspace(0, 1, fade, dtype=np.float32)
     stems = None
+    every = range(0, max(samples - fade, 1), step)
 
-    for starts in _batches(samples, step, fade, batch):
-        group = np.stack([mixture[:, start : start + step + fade] for start in starts])
-        for start, found in zip(starts, estimate(group), strict=True):
+    for first in range(0, len(every), group):
+        starts = every[first : first + group]
+        windows = [mixture[:, start : start + step + fade] for start in starts]
+        for start, found in zip(starts, estimate(windows), strict=True):
             if stems is None:
                 stems = np.empty((*found.shape[:-1], samples), np.float32)
             end = start + found.shape[-1]
@@ -59,11 +61,3 @@ def in_windows(
             stems[..., start + shared : end] = found[..., shared:]
     assert stems is not None  # there is at least one window
     return stems
-
-
-def _batches(samples: int, step: int, fade: int, batch: int) -> Iterator[range]:
-    """First samples of the windows in order; the last one, which may be shorter, by itself."""
-    starts = range(0, max(samples - fade, 1), step)
-    for first in range(0, len(starts) - 1, batch):
-        yield starts[first : min(first + batch, len(starts) - 1)]
-    yield starts[-1:]

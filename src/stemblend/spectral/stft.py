@@ -12,15 +12,16 @@ from jaxtyping import Complex, Float
 
 from stemblend.arrays import ArrayT, as_tensor, like
 
-# Frames transformed at once: temporary arrays of this size stay in the processor's cache, whereas
-# touching fresh memory for all frames at once takes longer than the transform itself.
-_BLOCK = 4096
+# Samples of frames transformed at once: temporary arrays of this size stay in the processor's
+# cache, whereas touching fresh memory for all frames takes longer than the transform itself.
+_BLOCK = 2**22
 
 
-def _blocks(rows: int, frames: int) -> Iterator[tuple[slice, slice]]:
-    """Cut `(rows, frames)` into pieces of at most `_BLOCK` frames."""
-    length = max(1, min(frames, _BLOCK))
-    height = max(1, _BLOCK // length)
+def _blocks(rows: int, frames: int, n_fft: int) -> Iterator[tuple[slice, slice]]:
+    """Cut `(rows, frames)` into pieces of at most `_BLOCK` samples."""
+    most = max(1, _BLOCK // n_fft)
+    length = max(1, min(frames, most))
+    height = max(1, most // length)
     for start, row in product(range(0, frames, length), range(0, rows, height)):
         yield slice(row, row + height), slice(start, min(start + length, frames))
 
@@ -98,7 +99,7 @@ class STFT:
         window = _analysis_window(self.window, self.n_fft, signal.dtype).to(signal.device)
         rows = signal.reshape(math.prod(signal.shape[:-1]), samples)
         spectrum = rows.new_empty((len(rows), frames, self.bins), dtype=signal.dtype.to_complex())
-        for some, part in _blocks(len(rows), frames):
+        for some, part in _blocks(len(rows), frames, self.n_fft):
             start, stop = part.start * self.hop - (self.n_fft - self.hop), part.stop * self.hop
             padding = (max(0, -start), max(0, stop - samples))
             padded = torch.nn.functional.pad(rows[some, max(0, start) : stop], padding)
@@ -135,7 +136,7 @@ class STFT:
         # cut each frame into pieces of one hop and add the pieces that fall on the same place
         pieces = -(-self.n_fft // self.hop)
         total = rows.new_zeros((len(rows), frames + pieces - 1, self.hop), dtype=real)
-        for some, part in _blocks(len(rows), frames):
+        for some, part in _blocks(len(rows), frames, self.n_fft):
             framed = torch.fft.irfft(rows[some, part], n=self.n_fft) * window
             framed = torch.nn.functional.pad(framed, (0, pieces * self.hop - self.n_fft))
             framed = framed.unflatten(-1, (pieces, self.hop))

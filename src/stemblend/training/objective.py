@@ -99,7 +99,7 @@ def fnn_loss(
 def joint_loss(
     network: BandSplit,
     mixture: Complex[Tensor, "batch channels bins frames"],
-    targets: Complex[Tensor, "batch sources known bins frames"],
+    targets: Complex[Tensor, "batch sources channels bins frames"],
     mask: Float[Tensor, "batch sources bins"],
 ) -> Float[Tensor, ""]:
     """Weighted mean over excerpts and sources of the error in dB below the mixture.
@@ -107,28 +107,30 @@ def joint_loss(
     The score of a song is a logarithm too, so that every song counts the same, however well it
     can be separated. Errors far below the mixture (`_INAUDIBLE`) or the source (`_EXCELLENT`) are
     as good as none, and those that nearly reach the mixture cost extra (`_GROSS`). The error is
-    that of the estimate with the mixture's phase. The first channel alone is estimated: random
-    swapping makes it as good as the others.
+    that of the estimate with the mixture's phase, over all channels.
 
     Args:
         network: gives the masks.
-        mixture: spectrograms, all channels.
-        targets: those of `vocals, bass, drums, other`, of which the first channel is enough.
+        mixture: spectrograms.
+        targets: those of `vocals, bass, drums, other`.
         mask: 1 in the bins in which a target is known, 0 elsewhere.
 
     Returns:
         The loss in dB; a source that is not known in any bin adds 0.
     """
-    masks = network.masks(network.features(mixture, 1))[:, :, :, 0]
+    masks = network.masks(network.features(mixture))
     seen = masks.shape[3]
     weight = mask[..., :seen]
     # frames first: the order in which masks and spectrograms lie in memory
-    heard = torch.view_as_real(mixture[:, :1, :seen].transpose(2, 3))
-    truth = torch.view_as_real(targets[:, :, 0, :seen].movedim(3, 1))
-    power = heard.square().sum(-1).transpose(1, 2)
-    heard = heard.transpose(1, 2)
-    shared = torch.addcmul(truth[..., 0] * heard[..., 0], truth[..., 1], heard[..., 1])
-    wanted = truth.square().sum(1).sum(-1)
+    heard = torch.view_as_real(mixture[:, :, :seen].transpose(2, 3))
+    truth = torch.view_as_real(targets[:, :, :, :seen].transpose(3, 4))
+    power = heard.square().sum((1, 4))[:, :, None]
+    wanted = truth.square().sum((2, 3, 5))
+    shared = torch.zeros_like(masks, dtype=torch.float32)
+    for channel in range(mixture.shape[1]):
+        for part in range(2):
+            one, two = truth[:, :, channel, ..., part], heard[:, None, channel, ..., part]
+            shared.addcmul_(one.movedim(1, 2), two.movedim(1, 2))
     error = _MaskError.apply(masks, power, shared) + wanted
     whole = (power.sum(1) * weight).sum(2).clamp_min(1e-6)
     share = ((error * weight).sum(2) / whole).clamp_min(0)

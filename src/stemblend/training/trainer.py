@@ -84,7 +84,7 @@ def _standardise(
     for _ in range(_SCALING_BATCHES):
         mixture, targets, _ = transform(source.draw(rng, 4), stft, rate, torch.device("cpu"))
         if isinstance(network, BandSplit):
-            features.append(network.features(mixture).flatten(0, 2))
+            features.append(network.features(mixture).flatten(0, 1))
         else:
             features.append(network.features(mixture.abs()).flatten(0, 1))
         powers.append(targets[:, 0].abs().square().mean((0, 3)).flatten())
@@ -205,10 +205,7 @@ def _train(
             asked = time.monotonic()
             batch, gains = batches.take()
             waited += time.monotonic() - asked
-            # a band-split network estimates one channel, but hears them all
-            estimated = 1 if isinstance(network, BandSplit) else None
-            made = transform(batch, stft, rate, where, gains, estimated)
-            mixture, targets, bandwidth = made
+            mixture, targets, bandwidth = transform(batch, stft, rate, where, gains)
             factor = cosine_factor(state.step, config.steps, config.decay)
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * factor

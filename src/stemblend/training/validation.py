@@ -64,7 +64,6 @@ def transform(
     rate: int,
     device: torch.device,
     gains: Tensor | None = None,
-    channels: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Spectrograms of a mini-batch.
 
@@ -74,7 +73,6 @@ def transform(
         rate: sample rate in Hz.
         device: where to compute.
         gains: factors `(batch * targets, bins)` of an equaliser for each target.
-        channels: how many of the first channels of the targets are needed; None for all.
 
     Returns:
         Mixtures `(batch, channels, bins, frames)`, targets `(batch, targets, channels, bins,
@@ -83,12 +81,11 @@ def transform(
     waves, rest = (torch.from_numpy(w).to(device) for w in (batch.targets, batch.rest))
     if gains is None:
         mixture = stft.forward(waves.sum(1) + rest)
-        targets = stft.forward(waves[:, :, :channels])
+        targets = stft.forward(waves)
     else:
         targets = stft.forward(waves)
         targets = targets * gains.view(*targets.shape[:2], 1, -1, 1).to(device)
         mixture = targets.sum(1) + stft.forward(rest)
-        targets = targets[:, :, :channels]
     if np.isfinite(batch.cutoff).any():
         kept = band_mask(torch.from_numpy(batch.cutoff).to(device), rate, stft.bins)
         mixture = mixture * kept[:, None, :, None]
