@@ -39,12 +39,13 @@ def grow(
         ValueError: if the larger network would be smaller, or its features are no multiple.
     """
     config = network.config
-    if blocks < config.blocks or cells < config.cells or features % config.features:
+    copies, rest = divmod(features, config.features)
+    if blocks < config.blocks or cells < config.cells or not copies or rest:
         raise ValueError(
             f"the network has {config.blocks} blocks, {config.cells} cells, and {config.features} "
             "features, which can only be multiplied"
         )
-    copied = _with_copies(network, features // config.features, generator)
+    copied = _with_copies(network, copies, generator)
     return _with_cells(copied, blocks, cells, generator)
 
 
@@ -63,7 +64,10 @@ def _with_copies(network: BandSplit, copies: int, generator: torch.Generator) ->
 
 
 def _shared(weight: Tensor, copies: int, generator: torch.Generator) -> Tensor:
-    """Columns for copies of what `weight` listens to: unlike each other, with the same sum."""
+    """Columns for copies of what `weight` listens to: unlike each other, with the same sum.
+
+    `(rows, columns)` becomes `(rows, copies * columns)`.
+    """
     noise = torch.empty(copies, *weight.shape).normal_(generator=generator)
     noise = (noise - noise.mean(0)) * weight.std() / copies**0.5
     return torch.cat([weight / copies + part for part in noise], 1)
@@ -115,7 +119,10 @@ def main() -> None:
         parser.error(f"{arguments.weights} holds no band-split network")
     generator = torch.Generator().manual_seed(arguments.seed)
     given = {size: getattr(arguments, size) or getattr(network.config, size) for size in SIZES}
-    larger = grow(network, **given, generator=generator)
+    try:
+        larger = grow(network, **given, generator=generator)
+    except ValueError as error:
+        parser.error(str(error))
     save_network(larger, arguments.larger, {"source": "all"})
 
 

@@ -25,7 +25,7 @@ def test_a_grown_network_gives_the_same_and_learns_with_all_it_has():
     assert not torch.allclose(first, second, rtol=0.1)
 
 
-@pytest.mark.parametrize(("cells", "features"), [(-1, 0), (0, 1)])
+@pytest.mark.parametrize(("cells", "features"), [(-1, 0), (0, 1), (0, -SMALL_BANDSPLIT.features)])
 def test_a_network_cannot_grow_smaller_or_by_half(cells, features):
     before = SMALL_BANDSPLIT
     sizes = (before.blocks, before.cells + cells, before.features + features)
