@@ -19,9 +19,10 @@ import torch
 
 from stemblend.separators.weights import load_network
 from stemblend.training.augmentation import scale, through_codec
+from stemblend.training.batch import Batch
 from stemblend.training.config import TrainingConfig
 from stemblend.training.data import load_data
-from stemblend.training.excerpts import USUAL_LEVEL, Batch
+from stemblend.training.excerpts import USUAL_LEVEL
 from stemblend.training.recordings import Recording
 from stemblend.training.trainer import train
 from stemblend.training.validation import validate, validation_batches

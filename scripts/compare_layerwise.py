@@ -24,9 +24,9 @@ from torch import Tensor
 from stemblend.evaluation.canvas import new_figure, style
 from stemblend.separators.fnn import FNN, FNNConfig
 from stemblend.separators.weights import load_network, save_network
+from stemblend.training.batch import Batch
 from stemblend.training.config import TrainingConfig
 from stemblend.training.data import load_data
-from stemblend.training.excerpts import Batch
 from stemblend.training.layerwise import train_layerwise
 from stemblend.training.lbfgs import relu_layers
 from stemblend.training.samples import Samples, open_samples

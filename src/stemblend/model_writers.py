@@ -6,7 +6,8 @@ from pathlib import Path
 
 from stemblend.errors import ModelError
 from stemblend.files import replacing
-from stemblend.models import FilterName, registry
+from stemblend.model_files import FilterName
+from stemblend.models import registry
 from stemblend.separators.nug import EMConfig
 
 

@@ -1,85 +1,31 @@
-"""Model files: what ships with the package, and what users make themselves.
+"""Models by their names: what ships with the package, and what users make themselves.
 
-A model is a small TOML file, beside the weight files that it names:
-
-    kind = "networks"
-    summary = "BLSTM with two layers"
-    licence = "CC BY-NC-SA 4.0"
-    training_data = "..."
-
-    [networks]
-    vocals = "blstm-vocals.safetensors"
-
-    [sha256]
-    "blstm-vocals.safetensors" = "..."
-
-or, for a blend,
-
-    kind = "blend"
-    members = ["fnn", "blstm"]
-
-    [weights]
-    vocals = [0.3, 0.7]
-
-where a member is the name of a shipped model or the path of a model file; or, for a method that
-needs no weights (see `stemblend.separators.methods`),
-
-    kind = "method"
-    method = "repet"
-
-or, for sNMF, dNMF or DeepNMF,
-
-    kind = "factorisation"
-    factorisation = "snmf.safetensors"
-    sources = ["vocals", "bass", "drums", "other"]
-
-or, for NUG (see `stemblend.separators.nug`),
-
-    kind = "nug"
-    spectra = ["nug-0.safetensors", "nug-1.safetensors"]
-
-    [em]
-    update = "weighted"
-
-In any of them
-
-    filter = "none"
-
-names the filter that the model is used with unless the user asks for another ("mwf" unless it is
-a method, a factorisation or NUG), and
-
-    [scores."test songs"]
-    vocals = 6.5
-
-gives SDRs in dB on a set of songs.
+A model is a small TOML file, beside the weight files that it names, see `stemblend.model_files`.
 """
 
 import hashlib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Protocol, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError
 
 from stemblend.blending.blend import Blend
 from stemblend.defaults import MODEL
 from stemblend.devices import check_device
 from stemblend.errors import ModelError
 from stemblend.factorisation.model import load_factorisation
+from stemblend.model_files import ModelFile
 from stemblend.separators.base import SOURCES, Separator
 from stemblend.separators.methods import METHODS
 from stemblend.separators.network import NetworkSeparator
 from stemblend.separators.nmf import NMFSeparator
-from stemblend.separators.nug import EMConfig, NUGSeparator
+from stemblend.separators.nug import NUGSeparator
 from stemblend.separators.spectra import load_spectra
 from stemblend.separators.weights import load_network
 
 _SHIPPED = Path(__file__).parent / "pretrained"
-
-
-FilterName = Literal["mwf", "swf", "sum", "none"]
-"""See `stemblend.separation.pipeline.FILTERS`."""
 
 
 class _Filtered(Separator, Protocol):
@@ -98,54 +44,6 @@ def own_filter(separator: Separator) -> str:
         "mwf", "swf", "sum" or "none"; "mwf" for a separator that says nothing.
     """
     return getattr(separator, "filter", "mwf")
-
-
-class ModelFile(BaseModel):
-    """The contents of a model file.
-
-    Attributes:
-        kind: what the model is made of.
-        summary: one line that says what it is.
-        licence: of the weights.
-        training_data: what the weights learned from.
-        use: what the weights may be used for.
-        scores: SDR in dB by set of songs and source.
-        networks: weight file of each source, beside the model file.
-        sha256: digest of each weight file; a file that differs is refused.
-        members: for a blend its members, names of shipped models or paths of model files.
-        weights: for a blend the weight of every member, by source.
-        method: for a method its name in `stemblend.separators.methods`.
-        factorisation: weight file of a factorisation, beside the model file.
-        sources: those that a factorisation estimates.
-        spectra: for NUG the weight files of its networks, DNN_0 first, beside the model file.
-        em: for NUG how its model is fitted.
-        filter: what the model is used with unless the user asks for another filter.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["networks", "blend", "method", "factorisation", "nug"]
-    summary: str = ""
-    licence: str = ""
-    training_data: str = ""
-    use: str = ""
-    scores: dict[str, dict[str, float]] = {}
-    networks: dict[str, str] = {}
-    sha256: dict[str, str] = {}
-    members: tuple[str, ...] = ()
-    weights: dict[str, tuple[float, ...]] = {}
-    method: str = ""
-    factorisation: str = ""
-    sources: tuple[str, ...] = ()
-    spectra: tuple[str, ...] = ()
-    em: EMConfig = EMConfig()
-    filter: FilterName = "mwf"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unfiltered_kinds(cls, values: dict[str, Any]) -> dict[str, Any]:
-        unfiltered = values.get("kind") in ("method", "factorisation", "nug")
-        return {"filter": "none"} | values if unfiltered else values
 
 
 class Model:

@@ -327,9 +327,19 @@ def test_room_decays_and_decorrelates():
 def test_echo_repeats():
     click = np.zeros((2, 1000), np.float32)
     click[:, 10] = 1
-    result = effects.echo(click, 300, np.random.default_rng(0))
-    assert np.flatnonzero(result[0]).tolist() == [10, 310, 610, 910]
-    assert effects.echo(click, 5000, np.random.default_rng(0)).sum() == 2
+    assert np.flatnonzero(effects.echo(click, 300, 0.5, repeats=2)[0]).tolist() == [310, 610]
+    assert np.flatnonzero(effects.echo(click, 300, 0.5, repeats=9)[0]).tolist() == [310, 610, 910]
+    assert not effects.echo(click, 5000, 0.5, repeats=3).any()
+
+
+def test_an_echo_from_side_to_side_fades():
+    click = np.zeros((2, 100))
+    click[0, 3] = 1.0
+    wet = effects.echo(click, 10, 0.5, repeats=8, cross=True)
+    expected = np.zeros_like(click)
+    for number in range(1, 9):
+        expected[number % 2, 3 + 10 * number] = 0.5**number
+    np.testing.assert_allclose(wet, expected, atol=1e-7)
 
 
 def test_excerpt_is_music_of_the_right_form(bank):

@@ -10,7 +10,7 @@ from stemblend.datasets.synthesis.bass import render_bass
 from stemblend.datasets.synthesis.composition import compose, voice_chord
 from stemblend.datasets.synthesis.drums import render_drums
 from stemblend.datasets.synthesis.dsp import filter_moving, oscillate, place
-from stemblend.datasets.synthesis.effects import echo, pump
+from stemblend.datasets.synthesis.effects import pump
 from stemblend.datasets.synthesis.keys import pluck_string, render_keys
 from stemblend.datasets.synthesis.melody import draw_motif
 from stemblend.datasets.synthesis.score import (
@@ -149,16 +149,6 @@ def test_a_lead_plays_its_notes_in_some_octave(seed):
         ]
         spectra.append(max(near) / max(between))
     assert min(spectra) > 5
-
-
-def test_an_echo_repeats_from_side_to_side_and_fades():
-    click = np.zeros((2, 100))
-    click[0, 3] = 1.0
-    wet = echo(click, 10, 0.5, cross=True)
-    expected = np.zeros_like(click)
-    for number in range(1, 9):
-        expected[number % 2, 3 + 10 * number] = 0.5**number
-    np.testing.assert_allclose(wet, expected, atol=1e-7)
 
 
 def test_pumping_ducks_at_the_kick_and_recovers():

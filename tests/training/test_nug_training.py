@@ -9,8 +9,8 @@ from stemblend.separators.base import SOURCES
 from stemblend.separators.nug import EMConfig
 from stemblend.separators.spectra import SpectraConfig, SpectraNetwork, load_spectra
 from stemblend.training import nug
+from stemblend.training.batch import Batch
 from stemblend.training.config import AugmentationConfig
-from stemblend.training.excerpts import Batch
 from stemblend.training.nug import NUGTraining, train_network, train_nug
 from stemblend.training.nug_data import fit_statistics, hold_song, make_examples, score
 from stemblend.training.recordings import decode_tracks

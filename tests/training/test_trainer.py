@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from stemblend.errors import DataError
 from stemblend.separators import SOURCES
 from stemblend.separators.weights import load_network
-from stemblend.training.excerpts import Batch
+from stemblend.training.batch import Batch
 from stemblend.training.trainer import train
 from stemblend.training.validation import transform
 from tests.training.conftest import RATE, SMALL_BANDSPLIT, SMALL_FNN, small_config, write_songs

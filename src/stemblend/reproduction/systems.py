@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from stemblend.model_files import FilterName
 from stemblend.model_writers import save_blend, save_networks
-from stemblend.models import FilterName
 from stemblend.reproduction.plan import NETWORKS, PLAIN, RUNS
 from stemblend.reproduction.published import LAMBDA
 from stemblend.separators.base import SOURCES

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from stemblend.datasets.rendering.effects import biquad, equalise, saturate
-from stemblend.datasets.synthesis.effects import echo
+from stemblend.datasets.rendering.effects import biquad, echo, equalise, saturate
 from stemblend.training.augmentation import varispeed, varispeed_samples
 
 Stereo = Float32[np.ndarray, "2 samples"]
@@ -29,8 +28,8 @@ class Echo:
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
         """The sound and its repeats, `(2, samples)`, cut off at its end."""
-        repeats = echo(waveform, round(self.seconds * sample_rate), self.gain, cross=True)
-        return waveform + repeats
+        delay = round(self.seconds * sample_rate)
+        return waveform + echo(waveform, delay, self.gain, repeats=8, cross=True)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 """Mixtures made on the fly from the stems of many songs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
 from stemblend.errors import DataError
 from stemblend.separators.base import SOURCES
@@ -27,6 +26,7 @@ from stemblend.training.augmentation import (
     varispeed_samples,
     widen,
 )
+from stemblend.training.batch import Batch
 from stemblend.training.config import AugmentationConfig
 from stemblend.training.effects import draw_effect
 from stemblend.training.recordings import Recording
@@ -46,37 +46,6 @@ _CENTRED = frozenset({"bass", "drums"})
 With mono drums panned at random and basses in the middle, stereo networks learned to call
 everything low in the middle bass, and gave it the kick.
 """
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A mini-batch of excerpts.
-
-    Attributes:
-        targets: the wanted sources `(batch, targets, channels, samples)`.
-        rest: all else in the mixture `(batch, channels, samples)`.
-        bandwidth: `(batch, targets)`, for each target the highest frequency in Hz that its
-            recording held; above it nothing is known about the target. 0 where the target sounds
-            in `rest`, together with other sources, or not at all.
-        cutoff: `(batch,)`, frequency in Hz above which the mixture is to be silenced.
-    """
-
-    targets: Float32[np.ndarray, "batch targets channels samples"]
-    rest: Float32[np.ndarray, "batch channels samples"]
-    bandwidth: Float32[np.ndarray, "batch targets"]
-    cutoff: Float32[np.ndarray, " batch"]
-
-    @property
-    def mixture(self) -> Float32[np.ndarray, "batch channels samples"]:
-        """The sum of all."""
-        return self.targets.sum(1) + self.rest
-
-    def left(self) -> "Batch":
-        """The left channel alone: enough for networks that hear one channel at a time.
-
-        Random swapping of the channels makes it as good as the right one.
-        """
-        return replace(self, targets=self.targets[:, :, :1], rest=self.rest[:, :1])
 
 
 @dataclass

@@ -19,9 +19,9 @@ from torch import nn
 from stemblend.errors import DataError
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import save_network
+from stemblend.training.batch import Batch
 from stemblend.training.config import TrainingConfig
 from stemblend.training.data import load_data
-from stemblend.training.excerpts import Batch
 from stemblend.training.growth import Checkpoint, Growth, trained_weights
 from stemblend.training.layerwise_config import LayerwiseConfig
 from stemblend.training.lbfgs import Objective, is_fresh, make_lbfgs, relu_layers

@@ -12,7 +12,7 @@ from stemblend.filters import posterior_mean, posterior_psd, source_psd
 from stemblend.separators.base import SOURCES
 from stemblend.separators.nug import EMConfig, SpectralModel, fit_model
 from stemblend.separators.spectra import SpectraConfig, SpectraNetwork
-from stemblend.training.excerpts import Batch
+from stemblend.training.batch import Batch
 from stemblend.training.objective import band_mask
 from stemblend.training.recordings import Recording
 

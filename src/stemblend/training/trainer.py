@@ -17,6 +17,7 @@ from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import Network, load_network, make_network, save_network
 from stemblend.training.ahead import Ahead
 from stemblend.training.augmentation import draw_equaliser, equaliser_gain
+from stemblend.training.batch import Batch
 from stemblend.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -25,7 +26,7 @@ from stemblend.training.checkpoint import (
 from stemblend.training.config import TrainingConfig
 from stemblend.training.data import load_data
 from stemblend.training.distributed import World, joined
-from stemblend.training.excerpts import Batch, ExcerptSource
+from stemblend.training.excerpts import ExcerptSource
 from stemblend.training.objective import (
     band_mask,
     blstm_loss,

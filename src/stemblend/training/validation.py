@@ -10,9 +10,9 @@ from torch import Tensor
 from stemblend.separators.fnn import FNN
 from stemblend.separators.weights import Network
 from stemblend.spectral import STFT
+from stemblend.training.batch import Batch
 from stemblend.training.config import TrainingConfig
 from stemblend.training.data import Songs
-from stemblend.training.excerpts import Batch
 from stemblend.training.objective import band_mask, spectral_sdr
 
 _VALIDATION_EXCERPTS = 12

@@ -120,14 +120,33 @@ def add_room(
 
 
 def echo(
-    audio: Float32[np.ndarray, "channels samples"], delay: int, rng: np.random.Generator
-) -> Float32[np.ndarray, "channels samples"]:
-    """Add three ever softer repeats of a waveform `(channels, samples)`, `delay` samples apart."""
-    gain = np.float32(rng.uniform(0.25, 0.5))
-    mixed = audio.copy()
-    for repeat in range(1, 4):
-        mixed[:, repeat * delay :] += gain**repeat * audio[:, : -repeat * delay]
-    return mixed
+    dry: Float[np.ndarray, "channels samples"],
+    delay: int,
+    gain: float,
+    repeats: int,
+    cross: bool = False,
+) -> Float[np.ndarray, "channels samples"]:
+    """Give a sound's repeats, without the sound itself.
+
+    Args:
+        dry: the sound.
+        delay: samples between repeats, at least 1.
+        gain: factor of each repeat against the one before.
+        repeats: how many there are.
+        cross: whether they go from side to side.
+
+    Returns:
+        The repeats, as long as the sound.
+    """
+    wet = np.zeros_like(dry)
+    repeat = dry
+    for number in range(1, repeats + 1):
+        first = number * delay
+        if first >= dry.shape[1]:
+            break
+        repeat = repeat[::-1] if cross else repeat
+        wet[:, first:] += np.float32(gain**number) * repeat[:, : dry.shape[1] - first]
+    return wet
 
 
 def narrow(

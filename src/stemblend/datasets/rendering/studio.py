@@ -184,7 +184,8 @@ def _record_part(
     elif rng.random() < 0.4:
         track = effects.saturate(track, rng.uniform(0, 18))
     if rng.random() < 0.15:
-        track = effects.echo(track, round(plan.step * rng.integers(2, 5) * rate), rng)
+        delay = round(plan.step * rng.integers(2, 5) * rate)
+        track = track + effects.echo(track, delay, rng.uniform(0.25, 0.5), repeats=3)
     rumble = effects.biquad("highpass", rng.uniform(40, 130), 0, 0.7, rate)
     return effects.equalise(track, [*effects.draw_bands(rng, rate, _BRIGHTER_DB), rumble])
 

@@ -1,4 +1,4 @@
-"""Effects of an electronic mix: echo, chorus, and gain that pumps with the kick."""
+"""Effects of an electronic mix: chorus, and gain that pumps with the kick."""
 
 from collections.abc import Sequence
 
@@ -7,31 +7,6 @@ import scipy.signal
 from jaxtyping import Float
 
 from stemblend.datasets.synthesis.score import Hit
-
-
-def echo(
-    dry: Float[np.ndarray, "2 samples"], delay: int, feedback: float, cross: bool
-) -> Float[np.ndarray, "2 samples"]:
-    """Give a sound's repeats, without the sound itself.
-
-    Args:
-        dry: the sound.
-        delay: samples between repeats.
-        feedback: level of each repeat relative to the one before, 0 to 1; there are eight.
-        cross: whether they go from side to side.
-
-    Returns:
-        The repeats, as long as the sound.
-    """
-    wet = np.zeros_like(dry)
-    repeat = dry
-    for number in range(1, 9):
-        first = number * delay
-        if first >= dry.shape[1]:
-            break
-        repeat = repeat[::-1] if cross else repeat
-        wet[:, first:] += np.float32(feedback**number) * repeat[:, : dry.shape[1] - first]
-    return wet
 
 
 def chorus(

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from scipy.ndimage import gaussian_filter1d
 
+from stemblend.datasets.rendering.effects import echo
 from stemblend.datasets.synthesis.dsp import (
     fade_ends,
     filter_band,
@@ -19,7 +20,7 @@ from stemblend.datasets.synthesis.dsp import (
     place,
     read_period,
 )
-from stemblend.datasets.synthesis.effects import chorus, echo, pump
+from stemblend.datasets.synthesis.effects import chorus, pump
 from stemblend.datasets.synthesis.score import Hit, Note, Phrase, frequency
 from stemblend.datasets.synthesis.swept_filter import SweptFilter, draw_filter, filter_response
 
@@ -262,7 +263,8 @@ def render_synths(
         if rng.random() < 0.5:
             delay = round(float(rng.choice([0.5, 0.75, 1.0])) * 60 / tempo * sample_rate)
             cross = bool(rng.random() < 0.5)
-            part = part + echo(part, delay, float(rng.uniform(0.2, 0.6)), cross)
+            gain = float(rng.uniform(0.2, 0.6))
+            part = part + echo(part, delay, gain, repeats=8, cross=cross)
         if rng.random() < 0.4:
             part = part * pump(kicks, samples, sample_rate, rng)
         level = rng.uniform(0.3, 1.0)
