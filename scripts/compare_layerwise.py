@@ -30,7 +30,8 @@ from stemblend.training.data import load_data
 from stemblend.training.layerwise import train_layerwise
 from stemblend.training.lbfgs import relu_layers
 from stemblend.training.samples import Samples, open_samples
-from stemblend.training.trainer import WEIGHTS, build_network
+from stemblend.training.start import build_network
+from stemblend.training.trainer import WEIGHTS
 from stemblend.training.validation import validate, validation_batches
 
 CPU = torch.device("cpu")

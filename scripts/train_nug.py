@@ -18,7 +18,8 @@ from stemblend.datasets.folder import find_tracks
 from stemblend.model_writers import save_nug
 from stemblend.separators.nug import VARIANTS, EMConfig
 from stemblend.separators.spectra import SpectraConfig, load_spectra, save_spectra
-from stemblend.training.nug import NUGTraining, train_nug
+from stemblend.training.nug import train_nug
+from stemblend.training.nug_config import NUGTraining
 
 CONSOLE = Console(width=110)
 

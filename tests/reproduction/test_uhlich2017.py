@@ -21,7 +21,7 @@ from stemblend.reproduction.uhlich2017 import reproduce
 from stemblend.separators import SOURCES
 from stemblend.separators.spectra import SpectraConfig
 from stemblend.training import config as training_config
-from stemblend.training.nug import NUGTraining
+from stemblend.training.nug_config import NUGTraining
 
 RATE = 8000
 SECONDS = 2.0

@@ -20,7 +20,7 @@ from stemblend.training.layerwise import initialise, train_layerwise, truncated
 from stemblend.training.lbfgs import Objective, make_lbfgs, relu_layers
 from stemblend.training.least_squares import Moments, fit_layer
 from stemblend.training.samples import Samples, draw_block, draw_samples, open_samples
-from stemblend.training.trainer import build_network
+from stemblend.training.start import build_network
 from tests.training.conftest import RATE, SMALL_BLSTM, SMALL_FNN, small_config, write_songs
 
 CPU = torch.device("cpu")

@@ -11,7 +11,8 @@ from stemblend.separators.spectra import SpectraConfig, SpectraNetwork, load_spe
 from stemblend.training import nug
 from stemblend.training.batch import Batch
 from stemblend.training.config import AugmentationConfig
-from stemblend.training.nug import NUGTraining, train_network, train_nug
+from stemblend.training.nug import train_network, train_nug
+from stemblend.training.nug_config import NUGTraining
 from stemblend.training.nug_data import fit_statistics, hold_song, make_examples, score
 from stemblend.training.recordings import decode_tracks
 from stemblend.training.spectral_losses import FLOOR, mean_loss, spectral_loss

@@ -16,7 +16,8 @@ from stemblend.factorisation import (
 )
 from stemblend.model_writers import save_factorisation_model, save_nug
 from stemblend.separators.nug import EMConfig
-from stemblend.training.nug import NUGTraining, train_network
+from stemblend.training.nug import train_network
+from stemblend.training.nug_config import NUGTraining
 from stemblend.training.trainer import WEIGHTS
 
 _MIXTURES = 30_000

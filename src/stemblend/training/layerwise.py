@@ -28,11 +28,8 @@ from stemblend.training.lbfgs import Objective, is_fresh, make_lbfgs, relu_layer
 from stemblend.training.least_squares import fit_layer
 from stemblend.training.runlog import RunLog
 from stemblend.training.samples import Samples, open_samples, pca_print
-from stemblend.training.trainer import (
-    WEIGHTS,
-    Report,
-    build_network,
-)
+from stemblend.training.start import build_network
+from stemblend.training.trainer import WEIGHTS, Report
 from stemblend.training.validation import validate, validation_batches
 
 _DECISIVE = {"samples", "layer_iterations", "history", "chunk", "start"}

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemblend.errors import DataError
 from stemblend.separators.bandsplit import BandSplit
-from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
-from stemblend.separators.weights import Network, load_network, make_network, save_network
+from stemblend.separators.weights import Network, save_network
 from stemblend.training.ahead import Ahead
 from stemblend.training.augmentation import draw_equaliser, equaliser_gain
 from stemblend.training.batch import Batch
@@ -33,9 +31,9 @@ from stemblend.training.objective import (
     fnn_loss,
     joint_loss,
 )
-from stemblend.training.pca import fit_pca, pca_file
 from stemblend.training.runlog import RunLog
 from stemblend.training.schedule import cosine_factor
+from stemblend.training.start import build_network, prepare
 from stemblend.training.validation import (
     excerpt_samples,
     transform,
@@ -45,8 +43,6 @@ from stemblend.training.validation import (
 
 WEIGHTS = "weights.safetensors"
 """Name of the result in the folder of a run."""
-
-_SCALING_BATCHES = 20
 
 
 @dataclass(frozen=True)
@@ -68,31 +64,6 @@ class Report:
     score: float | None
     best: float | None
     data_share: float
-
-
-def build_network(config: TrainingConfig) -> Network:
-    """A network with random weights drawn from the configuration's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return make_network(config.network)
-
-
-def _standardise(
-    network: BLSTM | BandSplit, source: ExcerptSource, rng: np.random.Generator
-) -> None:
-    features, powers = [], []
-    stft, rate = network.config.stft, network.config.sample_rate
-    for _ in range(_SCALING_BATCHES):
-        mixture, targets, _ = transform(source.draw(rng, 4), stft, rate, torch.device("cpu"))
-        if isinstance(network, BandSplit):
-            features.append(network.features(mixture).flatten(0, 1))
-        else:
-            features.append(network.features(mixture.abs()).flatten(0, 1))
-        powers.append(targets[:, 0].abs().square().mean((0, 3)).flatten())
-    if isinstance(network, BandSplit):
-        network.standardise(torch.cat(features))
-    else:
-        network.standardise(torch.cat(features), torch.stack(powers).mean(0).sqrt())
 
 
 def _loss(
@@ -173,7 +144,7 @@ def _train(
     resumed = checkpoint.exists()
     if world.leads:
         if not resumed:
-            _prepare(config, network, source, cache)
+            prepare(config, network, source, cache)
         world.wait()
     network.to(where)
     world.copy_from_first(network)
@@ -250,25 +221,6 @@ def _train(
             _finish(config, folder, network, state)
     world.wait()
     return folder / WEIGHTS
-
-
-def _prepare(config: TrainingConfig, network: Network, source: ExcerptSource, cache: Path) -> None:
-    """Set what a new network knows before it learns: earlier weights, or scaling or PCA."""
-    if config.start is not None:
-        earlier = load_network(config.start)
-        if earlier.config != config.network:
-            raise DataError(
-                f"{config.start} holds a network of another structure than the run's; give the "
-                "run the same [network], or leave out start"
-            )
-        network.load_state_dict(earlier.state_dict())
-        return
-    # a generator of its own: whether a PCA is fitted or found must not change the mini-batches
-    rng = np.random.default_rng((config.seed, 1))
-    if not isinstance(network, FNN):
-        _standardise(network, source, rng)
-    elif network.config.pca is not None:
-        fit_pca(network, source, rng, pca_file(config, cache))
 
 
 def _equaliser(config: TrainingConfig, rng: np.random.Generator, world: World) -> Tensor | None:
