@@ -174,23 +174,6 @@ def test_together_may_leave_instruments_out(songs, tmp_path):
     assert batch.targets.any()
 
 
-def test_another_recording_joins_an_instrument_but_no_bass(tmp_path):
-    """Song a is 0.1 throughout, song b 0.2: a sum of two recordings is one of 0.2, 0.3, 0.4."""
-    for song, level in (("a", 0.1), ("b", 0.2)):
-        (tmp_path / "songs" / song).mkdir(parents=True)
-        for name in ("vocals", "bass"):
-            soundfile.write(tmp_path / f"songs/{song}/{name}.wav", np.full(RATE, level), RATE)
-    decoded = decode_tracks(find_tracks(tmp_path / "songs"), RATE, tmp_path / "cache")
-    options = PLAIN.model_copy(update={"gain": False, "double": 0.5, "active_share": 1.0})
-    source = ExcerptSource([(1.0, decoded)], ("vocals", "bass"), options, 1000, RATE)
-    batch = source.draw(np.random.default_rng(0), 200)
-    vocals, bass = batch.targets.max((2, 3)).round(2).T
-    shares = [np.isclose(vocals, level).mean() for level in (0.1, 0.2, 0.3, 0.4)]
-    np.testing.assert_allclose(shares, [1 / 4, 3 / 8, 1 / 4, 1 / 8], atol=0.1)
-    assert bass.max() < 0.25
-    assert (batch.bandwidth == RATE / 2).all()
-
-
 @pytest.mark.parametrize("together", [0.0, 1.0])
 def test_nobody_sings_in_instrumental_mixtures(songs, tmp_path, together):
     decoded = decode_tracks(find_tracks(songs), RATE, tmp_path / "cache")

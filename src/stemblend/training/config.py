@@ -64,8 +64,6 @@ class AugmentationConfig(_Frozen):
             sources may be all of it, since that nobody sings is known; only with `mix`.
         together: share of mixtures whose instruments come from one song and one place in it, as
             they were played together; only with `mix`.
-        double: share of instruments, basses excepted, that are joined by another of their kind, as
-            singers by a second voice and guitars by keys; only with `mix`, not with `together`.
         master_gain: interval of a gain for the whole mixture.
         speed_semitones: play every instrument faster or slower by up to so many semitones; only
             with `mix`.
@@ -93,7 +91,6 @@ class AugmentationConfig(_Frozen):
     drop: float = Field(default=0.1, ge=0, le=1)
     instrumental: float = Field(default=0.0, ge=0, lt=1)
     together: float = Field(default=0.0, ge=0, le=1)
-    double: float = Field(default=0.0, ge=0, le=1)
     master_gain: tuple[float, float] = (0.4, 1.4)
     speed_semitones: float = Field(default=0.0, ge=0, le=12)
     equaliser_db: float = Field(default=0.0, ge=0, le=20)

@@ -142,7 +142,7 @@ class ExcerptSource:
             slots = [number for number, target in enumerate(self.targets) if target in sources]
             if len(sources) == 1 and slots:
                 targets[slots[0]] += wave
-                bandwidths[slots[0]] = min(bandwidths[slots[0]], bandwidth)
+                bandwidths[slots[0]] = bandwidth
             else:
                 rest += wave
                 for slot in slots:
@@ -191,16 +191,7 @@ class ExcerptSource:
             other = self._recording(rng, missing, source)
             voices.append(self._voice(rng, other))
             missing -= other.sources
-        return voices + self._doubles(rng, voices)
-
-    def _doubles(self, rng: np.random.Generator, voices: Sequence[_Voice]) -> list[_Voice]:
-        """Another recording for some of the sources that sound by themselves."""
-        share = self.augmentation.double
-        return [
-            self._voice(rng, self._recording(rng, sources, *sources))
-            for sources, _, _ in voices
-            if share and len(sources) == 1 and sources != {"bass"} and rng.random() < share
-        ]
+        return voices
 
     def _together(
         self, rng: np.random.Generator, chosen: Recording, allowed: frozenset[str]
