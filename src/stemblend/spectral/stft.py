@@ -14,7 +14,7 @@ from stemblend.arrays import ArrayT, as_tensor, like
 
 # Samples of frames transformed at once: temporary arrays of this size stay in the processor's
 # cache, whereas touching fresh memory for all frames takes longer than the transform itself.
-_BLOCK = 2**22
+_BLOCK = 2**20
 
 
 def _blocks(rows: int, frames: int, n_fft: int) -> Iterator[tuple[slice, slice]]:
