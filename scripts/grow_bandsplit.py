@@ -118,7 +118,9 @@ def main() -> None:
     if not isinstance(network, BandSplit):
         parser.error(f"{arguments.weights} holds no band-split network")
     generator = torch.Generator().manual_seed(arguments.seed)
-    given = {size: getattr(arguments, size) or getattr(network.config, size) for size in SIZES}
+    given = {size: getattr(network.config, size) for size in SIZES}
+    wanted = {size: getattr(arguments, size) for size in SIZES}
+    given |= {size: wish for size, wish in wanted.items() if wish is not None}
     try:
         larger = grow(network, **given, generator=generator)
     except ValueError as error:

@@ -15,7 +15,7 @@ class Batch:
         rest: all else in the mixture `(batch, channels, samples)`.
         bandwidth: `(batch, targets)`, for each target the highest frequency in Hz that its
             recording held; above it nothing is known about the target. 0 where the target sounds
-            in `rest`, together with other sources, or not at all.
+            in `rest`, together with other sources; infinite where it is silent.
         cutoff: `(batch,)`, frequency in Hz above which the mixture is to be silenced.
     """
 

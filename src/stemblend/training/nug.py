@@ -27,9 +27,7 @@ from stemblend.training.recordings import decode_tracks
 from stemblend.training.runlog import RunLog
 from stemblend.training.schedule import cosine_factor
 from stemblend.training.spectral_losses import mean_loss, spectral_loss
-
-WEIGHTS = "weights.safetensors"
-"""Name of the result in the folder of a run."""
+from stemblend.training.trainer import WEIGHTS
 
 _FRAMES_PER_COMPONENT = 40
 

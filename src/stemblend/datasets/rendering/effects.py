@@ -129,14 +129,14 @@ def echo(
     """Give a sound's repeats, without the sound itself.
 
     Args:
-        dry: the sound.
+        dry: the sound, `(channels, samples)`.
         delay: samples between repeats, at least 1.
         gain: factor of each repeat against the one before.
         repeats: how many there are.
-        cross: whether they go from side to side.
+        cross: whether channels change places from repeat to repeat.
 
     Returns:
-        The repeats, as long as the sound.
+        The repeats, `(channels, samples)`; what comes after the end of the sound is cut off.
     """
     wet = np.zeros_like(dry)
     repeat = dry
