@@ -211,6 +211,27 @@ def test_in_stereo_a_band_split_network_s_masks_go_through_its_filter(monkeypatc
         np.testing.assert_allclose(stem, waveform, rtol=0, atol=1e-5)
 
 
+def test_what_a_network_for_some_sources_leaves_takes_part_in_its_filter(monkeypatch):
+    """A network whose masks are one less those of another estimates the rest of the song."""
+    monkeypatch.setattr("stemblend.separators.network.computes_bfloat16", lambda device: False)
+    network = small_bandsplit().narrowed(["bass"])
+    opposite = small_bandsplit().narrowed(["bass"])
+    with torch.no_grad():
+        for layer in opposite.widen:
+            layer.weight.neg_()
+            layer.bias.neg_()
+    song = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32)
+    song[1] *= 0.3
+    bass, rest = (NetworkSeparator({"bass": n}).estimate(song)[0] for n in (network, opposite))
+    seen = network.config.bins - 1
+    stft = network.config.stft
+    left = stft.forward(torch.from_numpy(song - bass - rest))[:, :seen]
+    assert left.abs().max() < 1e-4
+    assert np.square(bass).mean() > 1e-3 * np.square(song).mean()
+    with pytest.raises(ModelError, match="given for drums estimates bass"):
+        NetworkSeparator({"drums": network})
+
+
 @pytest.mark.parametrize(("bits", "tolerance"), [(32, 0), (16, 1e-3), (8, 0.01)])
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
 def test_weights_come_back_and_the_scale_of_the_input_exactly(tmp_path, kind, bits, tolerance):

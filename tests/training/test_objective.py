@@ -51,6 +51,20 @@ def test_joint_loss_and_its_gradient_are_those_of_the_formula():
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
+def test_a_network_for_one_source_is_asked_for_all_of_it():
+    """With one source there is nothing to weigh: the loss is that source's cost."""
+    network = small_network().narrowed(["drums"])
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.randn(3, 1, 2, 33, 7, dtype=torch.complex64, generator=generator)
+    mixture = targets[:, 0] + torch.randn(3, 2, 33, 7, dtype=torch.complex64, generator=generator)
+    share = (network(mixture) - targets).abs().square().sum((2, 3, 4))
+    heard = mixture.abs().square().sum((1, 2, 3))[:, None]
+    level = targets.abs().square().sum((2, 3, 4)) / heard
+    expected = 10 * torch.log10(share / heard + 0.003 + 0.05 * level) + 60 * share / heard
+    loss = joint_loss(network, mixture, targets, torch.ones(3, 1, 33))
+    torch.testing.assert_close(loss, expected.mean())
+
+
 def test_an_error_as_loud_as_the_mixture_costs_sixty_more_and_its_decibels_above_good_enough():
     network = small_network()
     with torch.no_grad():

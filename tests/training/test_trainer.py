@@ -135,6 +135,21 @@ def test_a_run_may_start_from_weights(songs, tmp_path):
     assert all(torch.allclose(one[name], other[name], atol=1e-6) for name in one)
 
 
+def test_a_network_for_one_source_may_start_from_one_for_all(full_songs, tmp_path):
+    """It estimates what the larger one does, and goes on from there."""
+    first = train(small_config(full_songs, steps=20, **JOINT), tmp_path / "first")
+    joint = load_network(first)
+    alone = JOINT | {"source": "drums", "start": first, "learning_rate": 1e-12}
+    drums = load_network(train(small_config(full_songs, steps=1, **alone), tmp_path / "drums"))
+    mixture = torch.randn(2, 2, 65, 30, dtype=torch.complex64)
+    assert drums.config.sources == ("drums",)
+    with torch.inference_mode():
+        torch.testing.assert_close(drums(mixture)[:, 0], joint(mixture)[:, SOURCES.index("drums")])
+    vocals = JOINT | {"source": "vocals", "start": tmp_path / "drums" / "weights.safetensors"}
+    with pytest.raises(DataError, match="another structure"):
+        train(small_config(full_songs, **vocals), tmp_path / "vocals")
+
+
 def test_a_start_of_another_structure_is_refused(songs, full_songs, tmp_path):
     first = train(small_config(songs, steps=1), tmp_path / "first")
     with pytest.raises(DataError, match="another structure"):

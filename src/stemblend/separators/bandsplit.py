@@ -1,4 +1,4 @@
-"""A band-split BLSTM for all sources at once: the strongest of the later ideas around the BLSTM.
+"""A band-split BLSTM for all sources at once, or some: the strongest of the later ideas.
 
 The spectrum is cut into bands that widen with frequency. One BLSTM, the same for every band, runs
 along time; another, the same for every frame, runs along the bands (Luo and Yu, *Music source
@@ -8,6 +8,7 @@ recordings are few. All channels are heard at once, as what they have together a
 and a source gets one mask for all of them.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -38,6 +39,7 @@ class BandSplitConfig(BandTransformConfig):
         hidden: width of the layer before a band's masks.
         bands: number of bands.
         narrowest: width of the lowest bands in bins.
+        sources: those that it estimates.
     """
 
     kind: Literal["bandsplit"] = "bandsplit"
@@ -49,6 +51,7 @@ class BandSplitConfig(BandTransformConfig):
     narrowest: int = Field(default=6, ge=1)
     n_fft: int = 4096
     hop: int = 1024
+    sources: tuple[str, ...] = SOURCES
 
     @property
     def edges(self) -> tuple[int, ...]:
@@ -73,7 +76,7 @@ class BandSplitConfig(BandTransformConfig):
 
 
 class BandSplit(nn.Module):
-    """Spectrograms of mixtures to those of `vocals, bass, drums, other`, by masks."""
+    """Spectrograms of mixtures to those of sources, by masks."""
 
     def __init__(self, config: BandSplitConfig) -> None:
         super().__init__()
@@ -89,7 +92,28 @@ class BandSplit(nn.Module):
         self.along_bands = nn.ModuleList(_Along(size, cells) for _ in range(config.blocks))
         self.norm = nn.ModuleList(nn.LayerNorm(size) for _ in widths)
         self.gather = nn.ModuleList(nn.Linear(size, config.hidden) for _ in widths)
-        self.widen = nn.ModuleList(_last(config.hidden, len(SOURCES) * width) for width in widths)
+        self.widen = nn.ModuleList(
+            _last(config.hidden, len(config.sources) * width) for width in widths
+        )
+
+    def narrowed(self, sources: Sequence[str]) -> "BandSplit":
+        """The same network without the masks of other sources.
+
+        Args:
+            sources: some of its own.
+
+        Returns:
+            A network whose weights are copies.
+        """
+        rows = [self.config.sources.index(source) for source in sources]
+        fewer = BandSplit(self.config.model_copy(update={"sources": tuple(sources)}))
+        state = self.state_dict()
+        for name in fewer.state_dict():
+            if name.startswith("widen."):
+                by_source = state[name].unflatten(0, (len(self.config.sources), -1))
+                state[name] = by_source[rows].flatten(0, 1)
+        fewer.load_state_dict(state)
+        return fewer
 
     def features(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
@@ -160,7 +184,7 @@ class BandSplit(nn.Module):
             state = along_time(state.transpose(0, 2)).transpose(0, 2)
             state = along_bands(state)
         masks = [
-            widen(gather(norm(band)).relu()).unflatten(2, (len(SOURCES), -1))
+            widen(gather(norm(band)).relu()).unflatten(2, (len(self.config.sources), -1))
             for norm, gather, widen, band in zip(
                 self.norm, self.gather, self.widen, state.unbind(0), strict=True
             )
@@ -200,7 +224,7 @@ class BandSplit(nn.Module):
     def forward(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
     ) -> Complex[Tensor, "batch sources channels bins frames"]:
-        """Estimate all sources, with the mixture's phase.
+        """Estimate its sources, with the mixture's phase.
 
         Args:
             mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.

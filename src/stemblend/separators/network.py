@@ -58,8 +58,8 @@ class NetworkSeparator:
             device: where they run.
 
         Raises:
-            ModelError: if there is no network, a source is unknown, or the networks differ in
-                sample rate or STFT.
+            ModelError: if there is no network, a source is unknown or not what its network
+                estimates, or the networks differ in sample rate or STFT.
         """
         unknown = set(networks) - set(SOURCES)
         if not networks or unknown:
@@ -69,6 +69,10 @@ class NetworkSeparator:
             raise ModelError(
                 "the networks have different sample rates or STFTs; blend them instead"
             )
+        for source, network in networks.items():
+            own = network.config.sources if isinstance(network, BandSplit) else (source,)
+            if source not in own:
+                raise ModelError(f"the network given for {source} estimates {', '.join(own)}")
         self._device = torch.device(device)
         self._bfloat16 = computes_bfloat16(self._device)
         prepared = {id(network): self._prepare(network) for network in networks.values()}
@@ -125,14 +129,14 @@ class NetworkSeparator:
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for network in dict.fromkeys(self._networks[source] for source in wanted):
             slots = [i for i, source in enumerate(wanted) if self._networks[source] is network]
-            # a joint network gives all sources, of which not all may be wanted
-            joint = isinstance(network, BandSplit)
-            rows = [SOURCES.index(wanted[slot]) if joint else 0 for slot in slots]
+            # a joint network gives several sources, of which not all may be wanted
+            own = network.config.sources if isinstance(network, BandSplit) else ()
+            rows = [own.index(wanted[slot]) if own else 0 for slot in slots]
             estimate = partial(self._network_stems, network, rows)
             if isinstance(network, FNN):
                 stems[slots] = estimate(mixture[None])[0]
                 continue
-            together, group = (_side_by_side, _WORKERS) if joint else (_stacked, _BLSTM_BATCH)
+            together, group = (_side_by_side, _WORKERS) if own else (_stacked, _BLSTM_BATCH)
             stems[slots] = windows.in_windows(
                 partial(together, estimate),
                 mixture,
@@ -182,7 +186,12 @@ class NetworkSeparator:
         mixture: Complex[Tensor, "batch 2 bins frames"],
     ) -> Iterator[Complex[Tensor, "batch 2 bins frames"]]:
         """Give one source after the other, in the mixture's memory, by where they stand."""
-        masks = self._joint_masks(network, mixture).movedim(1, 3).float()
+        masks = self._joint_masks(network, mixture).float()
+        if len(network.config.sources) < len(SOURCES):
+            # what else there is stands somewhere, too
+            rest = (1 - masks.sum(2, keepdim=True)).clamp_min_(0)
+            masks = torch.cat([masks, rest], 2)
+        masks = masks.movedim(1, 3)
         seen = masks.shape[2]
         # above the network's bandwidth its highest bin counts, and the masks are good enough
         gain, top = masks[:, :, None, -1:].clone(), mixture[:, :, seen:].clone()
@@ -215,7 +224,7 @@ class NetworkSeparator:
     def _joint_masks(
         self, network: BandSplit, mixture: Complex[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch frames targets seen"]:
-        """Masks of all sources, one for all channels."""
+        """Masks of the network's sources, one for all channels."""
         # many small steps, over which several threads would wait for each other
         with self._autocast(), one_thread():
             return network.masks(network.features(mixture))

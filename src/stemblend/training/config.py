@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stemblend.errors import DataError
 from stemblend.separators.bandsplit import BandSplitConfig
@@ -106,7 +106,8 @@ class TrainingConfig(_Frozen):
     """One network for one source, or for all.
 
     Attributes:
-        source: the source that the network estimates; "all" for a joint network.
+        source: the source that the network estimates; "all" for a joint network, which a
+            band-split one can be.
         network: its structure.
         data: the collections of songs.
         augmentation: what happens to excerpts.
@@ -122,7 +123,8 @@ class TrainingConfig(_Frozen):
             source that a mask on the mixture can reach.
         precision: "bfloat16" runs the network under autocast.
         start: weight file of a network of the same structure, to go on from instead of from
-            random weights; none for an FNN, whose weight file has no PCA of its own.
+            random weights; a band-split network may also begin with one for more sources. None
+            for an FNN, whose weight file has no PCA of its own.
         seed: of weights and data.
         validate_every: steps between validations.
         patience: validations without improvement before the run ends early.
@@ -159,6 +161,14 @@ class TrainingConfig(_Frozen):
         """The sources that the network estimates."""
         return SOURCES if self.source == ALL_SOURCES else (self.source,)
 
+    @model_validator(mode="after")
+    def _estimates(self) -> "TrainingConfig":
+        """`source` alone says what a band-split network estimates."""
+        if self.network.kind == "bandsplit" and self.network.sources != self.targets:
+            network = self.network.model_copy(update={"sources": self.targets})
+            object.__setattr__(self, "network", network)
+        return self
+
     @classmethod
     def from_toml(cls, path: Path, **overrides: object) -> "TrainingConfig":
         """Read a configuration file; `overrides` replace its top-level entries.
@@ -182,7 +192,7 @@ def _checked(values: dict[str, object], origin: str) -> TrainingConfig:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{origin}: {place}: {first['msg']}; correct that entry") from error
-    possible = (ALL_SOURCES,) if config.network.kind == "bandsplit" else SOURCES
+    possible = (*SOURCES, ALL_SOURCES) if config.network.kind == "bandsplit" else SOURCES
     if config.source not in possible:
         raise DataError(f"{origin}: no source {config.source!r}; use one of {', '.join(possible)}")
     if config.layerwise is not None and config.network.kind != "fnn":

@@ -23,8 +23,8 @@ _EXCELLENT = 0.05
 Without it, bars that are nearly perfect would be mended before those that are not.
 """
 
-_ASKED_FOR = (1.6, 0.6, 0.7, 1.1)
-"""Weights of vocals, bass, drums and other: the harder ones count more."""
+_ASKED_FOR = {"vocals": 1.6, "bass": 0.6, "drums": 0.7, "other": 1.1}
+"""Weights of the sources beside each other: the harder ones count more."""
 
 _GROSS = 60.0
 """What an error as loud as the mixture costs on top of its decibels, in dB.
@@ -112,7 +112,7 @@ def joint_loss(
     Args:
         network: gives the masks.
         mixture: spectrograms.
-        targets: those of `vocals, bass, drums, other`.
+        targets: those of the network's sources.
         mask: 1 in the bins in which a target is known, 0 elsewhere.
 
     Returns:
@@ -137,7 +137,8 @@ def joint_loss(
     enough = _INAUDIBLE + _EXCELLENT * (wanted * weight).sum(2) / whole
     cost = 10 * torch.log10(share + enough) + _GROSS * share
     # a fixed number of terms, so that the mean over processes is the mean over all their excerpts
-    return (cost * mask.any(-1) * cost.new_tensor(_ASKED_FOR)).mean()
+    asked = cost.new_tensor([_ASKED_FOR[source] for source in network.config.sources])
+    return (cost * mask.any(-1) * asked / asked.mean()).mean()
 
 
 class _MaskError(torch.autograd.Function):

@@ -39,6 +39,8 @@ def prepare(config: TrainingConfig, network: Network, source: ExcerptSource, cac
     """
     if config.start is not None:
         earlier = load_network(config.start)
+        if isinstance(earlier, BandSplit) and set(config.targets) < set(earlier.config.sources):
+            earlier = earlier.narrowed(config.targets)
         if earlier.config != config.network:
             raise DataError(
                 f"{config.start} holds a network of another structure than the run's; give the "
