@@ -115,9 +115,9 @@ def main() -> None:
     deepnmf = train_deepnmf(dnmf, tracks, kept, learned=arguments.learned, **learning)
     models = {"snmf": snmf, "dnmf": dnmf, "deepnmf": deepnmf}
     for name, model in models.items():
-        path = arguments.out / f"{name}.safetensors"
+        path = arguments.out / f"{name}.safetensors.gz"
         save_factorisation(model, path, {"licence": arguments.licence}, bits=8)
-        save_factorisation_model(path.with_suffix(".toml"), path, model.config.sources)
+        save_factorisation_model(arguments.out / f"{name}.toml", path, model.config.sources)
     complete = [track for track in tracks if all(len(sources) == 1 for sources in track.stems)]
     scored = {"validation": kept, "development": complete if arguments.development else []}
     for title, chosen in scored.items():

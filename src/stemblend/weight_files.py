@@ -1,6 +1,14 @@
-"""Weight files: tensors in a safetensors file, matrices in 8 or 16 bits a number if wanted."""
+"""Weight files: tensors in a safetensors file, matrices in 8 or 16 bits a number if wanted.
 
-from collections.abc import Collection, Mapping
+A file whose name ends in `.gz` is compressed, which for the many zeros of a factorisation's bases
+is worth it, and for networks is not.
+"""
+
+import gzip
+import tempfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -8,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stemblend.errors import ModelError
-from stemblend.files import write_safetensors
+from stemblend.files import replacing, write_safetensors
 
 _SCALE = ".scale"
+_COMPRESSED = ".gz"
 
 
 def quantise(matrix: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,7 +46,7 @@ def write_tensors(
     """Write tensors and strings, atomically.
 
     Args:
-        path: a safetensors file.
+        path: a safetensors file, compressed if it ends in `.gz`.
         values: tensors by name.
         metadata: strings to store beside them.
         bits: 32 stores all as it is, 16 matrices in float16, 8 matrices in int8 with a scale a
@@ -54,7 +63,14 @@ def write_tensors(
             tensors[name] = value.half()
         else:
             tensors[name] = value
-    write_safetensors(path, tensors, metadata)
+    if path.suffix != _COMPRESSED:
+        write_safetensors(path, tensors, metadata)
+        return
+    with tempfile.TemporaryDirectory() as scratch, replacing(path) as temporary:
+        plain = Path(scratch) / path.stem
+        write_safetensors(plain, tensors, metadata)
+        # no time in it: the same tensors give the same file
+        temporary.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -64,12 +80,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ModelError: if the file is missing or damaged.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with _plain(path) as plain, safe_open(plain, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise ModelError(f"the weight file {path} is missing; install it again") from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, EOFError, zlib.error) as error:
         raise ModelError(
             f"the weight file {path} is damaged ({error}); install it again"
         ) from error
@@ -79,3 +95,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         if not name.endswith(_SCALE)
     }
     return values, metadata
+
+
+@contextmanager
+def _plain(path: Path) -> Iterator[Path]:
+    """The file itself, or for a while what it holds."""
+    if path.suffix != _COMPRESSED:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        plain = Path(scratch) / path.stem
+        plain.write_bytes(gzip.decompress(path.read_bytes()))
+        yield plain
