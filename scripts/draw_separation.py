@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 import stemblend
 from stemblend.datasets.folder import find_tracks
@@ -38,6 +39,8 @@ def main() -> None:
         rows = {source: (stems[source][:, part], estimates[source][:, part]) for source in SOURCES}
         path = arguments.out / f"{track.name}.png"
         draw_spectrograms(rows, ("truth", f"estimate of {arguments.model}"), rate, path)
+        # a colour map has few colours, and a palette of them takes a third of the space
+        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
         print(path)
 
 

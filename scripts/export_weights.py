@@ -2,9 +2,9 @@
 
     python scripts/export_weights.py NAME RUNS... --out src/stemblend/pretrained
 
-RUNS are folders of `stemblend train`, one a source or one for all. Matrices are stored in 8 bits
-with one scale a row. The model file OUT/NAME.toml keeps its texts and scores; its weight files and
-digests are written anew.
+RUNS are folders of `stemblend train`, one a source or one for all; the name of a weight file ends in
+its source, if NAME does not. Matrices are stored in 8 bits with one scale a row. The model file
+OUT/NAME.toml keeps its texts and scores; its weight files and digests are written anew.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def main() -> None:
             metadata = file.metadata()
         source = metadata["source"]
         sources = SOURCES if source == ALL_SOURCES else (source,)
-        ending = "" if source == ALL_SOURCES else f"-{source}"
+        named = source == ALL_SOURCES or arguments.name.endswith(f"-{source}")
+        ending = "" if named else f"-{source}"
         target = arguments.out / f"{arguments.name}{ending}.safetensors"
         kept = {key: metadata[key] for key in ("source", "steps", "validation_sdr")}
         kept |= {key: values.get(key, "") for key in ("training_data", "licence", "use")}

@@ -139,6 +139,7 @@ class Blend:
                     # there and back is at least as long as the mixture
                     estimate = resample(estimate, rate, SAMPLE_RATE)[:, : mixture.shape[1]]
                 stems[wanted.index(source)] += np.float32(self._weights[source][number]) * estimate
+            del estimates  # the next member needs the memory
         return stems
 
     def fit(self, tracks: Iterable[Track]) -> BlendFit:
