@@ -2,8 +2,8 @@
 
     python scripts/export_weights.py NAME RUNS... --out src/stemblend/pretrained
 
-RUNS are folders of `stemblend train`, one a source or one for all; the name of a weight file ends in
-its source, if NAME does not. Matrices are stored in 8 bits with one scale a row. The model file
+RUNS are folders of `stemblend train`, one a source or one for all; the name of a weight file ends
+in its source, if NAME does not. Matrices are stored in 8 bits with one scale a row. The model file
 OUT/NAME.toml keeps its texts and scores; its weight files and digests are written anew.
 """
 
