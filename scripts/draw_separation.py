@@ -40,7 +40,9 @@ def main() -> None:
         path = arguments.out / f"{track.name}.png"
         draw_spectrograms(rows, ("truth", f"estimate of {arguments.model}"), rate, path)
         # a colour map has few colours, and a palette of them takes a third of the space
-        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+        Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(
+            path, optimize=True
+        )
         print(path)
 
 
