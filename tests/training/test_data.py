@@ -4,7 +4,7 @@ import soundfile
 
 from stemblend.datasets.folder import find_tracks, parse_label
 from stemblend.errors import DataError
-from stemblend.separators import SOURCES
+from stemblend.separators import SOURCES, BandSplitConfig
 from stemblend.training import augmentation
 from stemblend.training.config import (
     AugmentationConfig,
@@ -404,9 +404,19 @@ def test_shipped_configurations(tmp_path, name):
     assert plain == name.endswith("plain")
 
 
-def test_a_joint_network_is_for_all_sources(tmp_path):
-    with pytest.raises(DataError, match="use one of all"):
-        shipped_config("bandsplit", [tmp_path], (), source="vocals")
+@pytest.mark.parametrize(
+    ("source", "sources"), [("all", SOURCES), ("vocals", ("vocals",)), ("other", ("other",))]
+)
+def test_a_band_split_network_is_for_all_sources_or_one(tmp_path, source, sources):
+    config = shipped_config("bandsplit", [tmp_path], (), source=source)
+    assert config.targets == sources
+    assert config.network == BandSplitConfig(sources=sources)
+
+
+@pytest.mark.parametrize(("name", "source"), [("bandsplit", "kazoo"), ("blstm-1", "all")])
+def test_a_source_that_no_network_of_the_kind_estimates_is_refused(tmp_path, name, source):
+    with pytest.raises(DataError, match=f"no source '{source}'; use one of vocals"):
+        shipped_config(name, [tmp_path], (), source=source)
 
 
 def test_configuration_files(tmp_path):

@@ -21,7 +21,7 @@ def train(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="vocals, bass, drums, other, or all for a joint network."),
+        typer.Option(help="vocals, bass, drums, other, or all for a joint network (bandsplit)."),
     ] = None,
     model: Annotated[
         str | None,
