@@ -133,14 +133,24 @@ class Blend:
             rate = member.sample_rate
             if rate not in resampled:
                 resampled[rate] = resample(mixture, SAMPLE_RATE, rate)
-            estimates = member.estimate(resampled[rate], needed)
-            for source, estimate in zip(needed, estimates, strict=True):
-                if rate != SAMPLE_RATE:
-                    # there and back is at least as long as the mixture
-                    estimate = resample(estimate, rate, SAMPLE_RATE)[:, : mixture.shape[1]]
-                stems[wanted.index(source)] += np.float32(self._weights[source][number]) * estimate
-            del estimates  # the next member needs the memory
+            slots = {source: stems[wanted.index(source)] for source in needed}
+            self._add(number, resampled[rate], slots)
         return stems
+
+    def _add(
+        self,
+        number: int,
+        mixture: Float32[np.ndarray, "channels _"],
+        stems: Mapping[str, Float32[np.ndarray, "channels samples"]],
+    ) -> None:
+        """Add a member's share to `stems`; its estimates are gone before the next member's."""
+        member = self._members[number]
+        estimates = member.estimate(mixture, list(stems))
+        for (source, stem), estimate in zip(stems.items(), estimates, strict=True):
+            if member.sample_rate != SAMPLE_RATE:
+                # there and back is at least as long as the mixture
+                estimate = resample(estimate, member.sample_rate, SAMPLE_RATE)[:, : stem.shape[1]]
+            stem += np.float32(self._weights[source][number]) * estimate
 
     def fit(self, tracks: Iterable[Track]) -> BlendFit:
         """Find the weights that fit a development set best, and use them from now on.
