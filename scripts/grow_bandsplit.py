@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.weights import load_network, save_network
+from stemblend.training.config import ALL_SOURCES
 
 SIZES = ("blocks", "cells", "features")
 """What can grow."""
@@ -125,7 +126,9 @@ def main() -> None:
         larger = grow(network, **given, generator=generator)
     except ValueError as error:
         parser.error(str(error))
-    save_network(larger, arguments.larger, {"source": "all"})
+    sources = larger.config.sources
+    source = sources[0] if len(sources) == 1 else ALL_SOURCES
+    save_network(larger, arguments.larger, {"source": source})
 
 
 if __name__ == "__main__":

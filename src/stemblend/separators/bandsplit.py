@@ -104,6 +104,9 @@ class BandSplit(nn.Module):
 
         Returns:
             A network whose weights are copies.
+
+        Raises:
+            ValueError: if it does not estimate one of them.
         """
         rows = [self.config.sources.index(source) for source in sources]
         fewer = BandSplit(self.config.model_copy(update={"sources": tuple(sources)}))
