@@ -4,7 +4,8 @@
 
 Where a run goes on from weights without leaving their valley, the middle between the two is often
 better than either (Izmailov et al., *Averaging weights leads to wider optima and better
-generalization*, UAI 2018).
+generalization*, UAI 2018). Of band-split networks the first may be for fewer sources: of the others
+only these are taken.
 """
 
 import argparse
@@ -14,15 +15,23 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.weights import Network, load_network, save_network
+from stemblend.training.config import ALL_SOURCES
 
 
 def average(networks: Sequence[Network]) -> Network:
     """The first network, with the mean of all networks' weights.
 
     Raises:
-        ValueError: if they differ in structure.
+        ValueError: if they differ in structure, or one lacks a source of the first.
     """
+    first = networks[0]
+    if isinstance(first, BandSplit):
+        networks = [
+            other.narrowed(first.config.sources) if isinstance(other, BandSplit) else other
+            for other in networks
+        ]
     if any(network.config != networks[0].config for network in networks):
         raise ValueError("the networks differ in structure")
     states = [network.state_dict() for network in networks]
@@ -43,6 +52,9 @@ def main() -> None:
         parser.error(f"{error}; name weights of one run and of those that went on from it")
     with safe_open(arguments.weights[-1], "pt") as file:
         described = {key: text for key, text in file.metadata().items() if key != "network"}
+    if isinstance(network, BandSplit):
+        sources = network.config.sources
+        described["source"] = sources[0] if len(sources) == 1 else ALL_SOURCES
     save_network(network, arguments.out, described)
 
 
