@@ -86,7 +86,15 @@ PACKAGES: dict[str, Callable[[PurePosixPath], str | None]] = {
 
 
 def decoded(content: bytes, kind: str) -> tuple[Wave, int]:
-    """A clip, its channels' mean, and its rate in Hz; an empty one if it cannot be read."""
+    """A clip `(samples,)`, its channels' mean, full scale 1, and its rate in Hz.
+
+    Args:
+        content: the file.
+        kind: its ending, such as ".ogg".
+
+    Returns:
+        What is between silence at its ends; an empty clip if it cannot be read.
+    """
     try:
         if kind == ".g722":
             with av.open(io.BytesIO(content), format="g722") as container:
@@ -110,7 +118,16 @@ def is_clean(wave: Wave, rate: int) -> bool:
 
 
 def joined(clips: Sequence[Wave], rate: int, rng: np.random.Generator) -> Wave:
-    """A minute of clips in random order, none of them twice."""
+    """A minute of clips in random order, none of them twice, if they are enough for that.
+
+    Args:
+        clips: each `(samples,)`, not silent.
+        rate: theirs in Hz.
+        rng: draws the order, pauses, what stutters, and the speed.
+
+    Returns:
+        `(samples,)`, peak below 1; longer than a minute by what is left of the last clip.
+    """
     parts, samples = [], 0
     speed = rng.uniform(*SPEEDS) if rng.random() < 0.5 else 1.0
     for number in rng.permutation(len(clips)):
