@@ -13,7 +13,8 @@ A model is a small TOML file, beside the weight files that it names:
     [sha256]
     "blstm-vocals.safetensors" = "..."
 
-or, for a blend,
+(a band-split network may have a second file, `repeats = "FILE.safetensors"`, to mend its masks by
+what comes again, see `stemblend.separators.repeats`) or, for a blend,
 
     kind = "blend"
     members = ["fnn", "blstm"]
@@ -75,6 +76,8 @@ class ModelFile(BaseModel):
         use: what the weights may be used for.
         scores: SDR in dB by set of songs and source.
         networks: weight file of each source, beside the model file.
+        repeats: weight file of what mends a band-split network's masks by what comes again, beside
+            the model file.
         sha256: digest of each weight file; a file that differs is refused.
         members: for a blend its members, names of shipped models or paths of model files.
         weights: for a blend the weight of every member, by source.
@@ -95,6 +98,7 @@ class ModelFile(BaseModel):
     use: str = ""
     scores: dict[str, dict[str, float]] = {}
     networks: dict[str, str] = {}
+    repeats: str = ""
     sha256: dict[str, str] = {}
     members: tuple[str, ...] = ()
     weights: dict[str, tuple[float, ...]] = {}

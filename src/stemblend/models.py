@@ -22,6 +22,7 @@ from stemblend.separators.methods import METHODS
 from stemblend.separators.network import NetworkSeparator
 from stemblend.separators.nmf import NMFSeparator
 from stemblend.separators.nug import NUGSeparator
+from stemblend.separators.repeats import load_repeats
 from stemblend.separators.spectra import load_spectra
 from stemblend.separators.weights import load_network
 
@@ -91,7 +92,12 @@ class Model:
     @property
     def weight_files(self) -> tuple[Path, ...]:
         """All weight files that the model needs, those of its members included."""
-        names = [*self.file.networks.values(), self.file.factorisation, *self.file.spectra]
+        names = [
+            *self.file.networks.values(),
+            self.file.repeats,
+            self.file.factorisation,
+            *self.file.spectra,
+        ]
         files = {self.path.parent / name: None for name in names if name}
         for member in self.file.members:
             files |= dict.fromkeys(self._member(member).weight_files)
@@ -144,8 +150,11 @@ class Model:
         # a joint network stands in one file for several sources
         for name in dict.fromkeys(self.file.networks.values()):
             networks[name] = load_network(self._checked(name))
+        repeats = load_repeats(self._checked(self.file.repeats)) if self.file.repeats else None
         return NetworkSeparator(
-            {source: networks[name] for source, name in self.file.networks.items()}, device
+            {source: networks[name] for source, name in self.file.networks.items()},
+            device,
+            repeats,
         )
 
     def _factorisation(self, device: str) -> NMFSeparator:

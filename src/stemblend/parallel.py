@@ -59,10 +59,11 @@ def in_threads(
                     future.result()
         except BaseException:
             cancelled.set()
-            raise
-        finally:
             # who interrupts is not to wait for steps that take long
             pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        # threads that have ended leave their memory to the next ones
+        pool.shutdown()
     return [future.result() for future in futures]
 
 

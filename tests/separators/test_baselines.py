@@ -181,14 +181,21 @@ def test_similar_frames_are_picked_one_by_one(monkeypatch):
     rng = np.random.default_rng(0)
     frames = rng.uniform(0, 1, (6, 40)).astype(np.float32)
     frames /= np.linalg.norm(frames, axis=0)
-    found = similar_frames(frames, np.arange(40), count=5, distance=4)
-    for frame in range(40):
-        similarity = {other: float(frames[:, frame] @ frames[:, other]) for other in range(40)}
-        picked = [frame]
-        for _ in range(5):
-            far = [o for o in similarity if all(abs(o - p) >= 4 for p in picked)]
-            picked += [max(far, key=similarity.__getitem__)] if far else []
-        assert [f for f in found[frame] if f >= 0] == picked[1:]
+    for own in (None, 2, 11):
+        found, cosines = similar_frames(frames, np.arange(40), count=5, distance=4, own=own)
+        for frame in range(40):
+            similarity = {other: float(frames[:, frame] @ frames[:, other]) for other in range(40)}
+            picked = []
+            for _ in range(5):
+                far = [
+                    o
+                    for o in similarity
+                    if abs(o - frame) >= (own or 4) and all(abs(o - p) >= 4 for p in picked)
+                ]
+                picked += [max(far, key=similarity.__getitem__)] if far else []
+            assert [f for f in found[frame] if f >= 0] == picked
+            expected = [similarity[p] for p in picked] + [0] * (5 - len(picked))
+            np.testing.assert_allclose(cosines[frame], expected, atol=1e-6)
     # the matrix is never there as a whole
     song = noise(2, 20_000)
     whole = RepetSim(sample_rate=RATE).estimate(song)

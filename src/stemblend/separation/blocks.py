@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Float32
 
+from stemblend.memory import give_back
 from stemblend.separators.base import FADE_SECONDS, BlockSupport, Separator
 
 BLOCK_SECONDS = 20.0
@@ -12,6 +13,9 @@ BLOCK_SECONDS = 20.0
 
 Longer blocks spend less time on context, shorter ones less memory.
 """
+
+_PIECE = 1 << 18
+"""Samples that are handed on at a time: a block's memory is to be free before the next one."""
 
 Estimator = Callable[
     [Float32[np.ndarray, "channels samples"]],
@@ -54,14 +58,8 @@ def overlapping_estimates(
     start = position = 0  # first sample of the window; first sample of the block
     tail: np.ndarray | None = None  # what the window before says from `position` on
     stream = iter(blocks)
-    ended = False
     while True:
-        while not ended and (window is None or window.shape[1] < position - start + block + after):
-            piece = next(stream, None)
-            if piece is None:
-                ended = True
-            else:
-                window = piece if window is None else np.concatenate([window, piece], axis=1)
+        window, ended = _extended(window, stream, position - start + block + after)
         if window is None:
             return
         total = window.shape[1]
@@ -74,15 +72,41 @@ def overlapping_estimates(
             head *= ramp[: head.shape[-1]]
             head += tail[..., : head.shape[-1]] * (1 - ramp[: head.shape[-1]])
         if last:
-            yield stems[..., low:total]
+            yield from _pieces(stems[..., low:total])
             return
-        yield stems[..., low : low + block]
         tail = stems[..., low + block : low + block + fade].copy()
+        yield from _pieces(stems[..., low : low + block])
+        del stems
+        give_back()
         position += block
         drop = position - before - start
         if drop > 0:
             window = window[:, drop:]
             start += drop
+
+
+def _extended(
+    window: np.ndarray | None, stream: Iterator[np.ndarray], length: int
+) -> tuple[np.ndarray | None, bool]:
+    """A window that reaches a length, or the stream's end, and whether it is that."""
+    held = [] if window is None else [window]
+    missing = length if window is None else length - window.shape[1]
+    while missing > 0:
+        piece = next(stream, None)
+        if piece is None:
+            break
+        held.append(piece)
+        missing -= piece.shape[1]
+    joined = np.concatenate(held, axis=1) if held else None
+    return joined, missing > 0
+
+
+def _pieces(
+    stems: Float32[np.ndarray, "sources channels _"],
+) -> Iterator[Float32[np.ndarray, "sources channels _"]]:
+    """Copies, so that whoever holds one does not hold the block."""
+    for start in range(0, stems.shape[-1], _PIECE):
+        yield stems[..., start : start + _PIECE].copy()
 
 
 def estimate_in_blocks(

@@ -83,7 +83,13 @@ def filtered_estimates(
     if kind == "sum":
         # what is left is known only if all sources are
         stems = separator.estimate(mixture)
-        stems += (mixture - stems.sum(0)) / np.float32(len(stems))
+        # in place, here and below: a song's stems are large
+        left = stems.sum(0)
+        np.subtract(mixture, left, out=left)
+        left /= np.float32(len(stems))
+        stems += left
+        if tuple(sources) == separator.sources:
+            return stems
         return stems[[separator.sources.index(source) for source in sources]]
     stems = separator.estimate(mixture, sources)
     if kind == "none":

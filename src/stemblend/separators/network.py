@@ -1,9 +1,8 @@
 """Networks that estimate magnitudes, put behind the separator's interface."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from threading import Event
 from typing import TypeAlias
 
 import numpy as np
@@ -13,13 +12,15 @@ from torch import Tensor
 
 from stemblend.devices import computes_bfloat16
 from stemblend.errors import ModelError
-from stemblend.filters import StereoWiener
-from stemblend.parallel import in_threads, one_thread
 from stemblend.separators import windows
 from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.base import SOURCES, BlockSupport
+from stemblend.separators.blstm import BLSTM
 from stemblend.separators.fnn import FNN
+from stemblend.separators.joint import JointEstimator
+from stemblend.separators.repeats import Repeats
 from stemblend.separators.weights import Network
+from stemblend.separators.windows import Window
 
 _INAUDIBLE = 1e-12
 """Least magnitude that an estimate is divided by: an FNN may hear something in its context where
@@ -28,19 +29,7 @@ the mixture is zero, and an infinite gain on nothing would be no number."""
 _BLSTM_BATCH = 4
 """A BLSTM has one row of cells a window, so that several side by side take little longer."""
 
-_WORKERS = 2
-"""Windows of a band-split network side by side; more would take more memory."""
-
-_BAND_SPLIT_HOP = 2 * windows.HOP
-"""Frames between windows of a band-split network: longer than its training sequences, they take
-less time and are no worse (see `docs/experiments`)."""
-
-_Waveform: TypeAlias = Float32[np.ndarray, "channels _"]
-_Stems: TypeAlias = Float32[np.ndarray, "sources channels _"]
-_Estimate: TypeAlias = Callable[
-    [Float32[np.ndarray, "batch channels samples"]],
-    Float32[np.ndarray, "batch sources channels samples"],
-]
+_Estimator: TypeAlias = FNN | BLSTM | JointEstimator
 
 
 class NetworkSeparator:
@@ -50,16 +39,23 @@ class NetworkSeparator:
     one STFT and one sample rate.
     """
 
-    def __init__(self, networks: Mapping[str, Network], device: str = "cpu") -> None:
+    def __init__(
+        self,
+        networks: Mapping[str, Network],
+        device: str = "cpu",
+        repeats: Repeats | None = None,
+    ) -> None:
         """Take trained networks.
 
         Args:
             networks: the network of each source; a joint network stands under each of its own.
             device: where they run.
+            repeats: mends the masks of the only network, a band-split one, by what comes again.
 
         Raises:
             ModelError: if there is no network, a source is unknown or not what its network
-                estimates, or the networks differ in sample rate or STFT.
+                estimates, the networks differ in sample rate or STFT, or `repeats` is not for
+                them.
         """
         unknown = set(networks) - set(SOURCES)
         if not networks or unknown:
@@ -73,18 +69,30 @@ class NetworkSeparator:
             own = network.config.sources if isinstance(network, BandSplit) else (source,)
             if source not in own:
                 raise ModelError(f"the network given for {source} estimates {', '.join(own)}")
+        if repeats is not None and len({id(network) for network in networks.values()}) > 1:
+            raise ModelError(
+                "what mends masks by what comes again is for one network; blend models instead"
+            )
         self._device = torch.device(device)
         self._bfloat16 = computes_bfloat16(self._device)
-        prepared = {id(network): self._prepare(network) for network in networks.values()}
+        prepared = {id(n): self._prepare(n, repeats) for n in networks.values()}
         self._networks = {
             source: prepared[id(networks[source])] for source in SOURCES if source in networks
         }
         self._stft = configs[0].stft
         self._sample_rate = configs[0].sample_rate
 
-    def _prepare(self, network: Network) -> Network:
+    def _prepare(self, network: Network, repeats: Repeats | None) -> _Estimator:
         folded = network.folded() if isinstance(network, FNN) else network
-        return folded.to(self._device).eval().requires_grad_(False)
+        ready = folded.to(self._device).eval().requires_grad_(False)
+        if isinstance(ready, BandSplit):
+            return JointEstimator(ready, self._device, repeats)
+        if repeats is not None:
+            raise ModelError(
+                f"what mends masks by what comes again is for a band-split network, not for a "
+                f"{network.config.kind}; leave it out"
+            )
+        return ready
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -108,7 +116,7 @@ class NetworkSeparator:
             return BlockSupport(context, context, hop)
         # windows of each network begin where a block does, and blocks have some to work on at once
         step = max(
-            _window_hop(n) * (_WORKERS if isinstance(n, BandSplit) else 1)
+            n.step if isinstance(n, JointEstimator) else windows.HOP
             for n in networks
             if not isinstance(n, FNN)
         )
@@ -125,127 +133,68 @@ class NetworkSeparator:
         hears the channels in pairs; a channel without a partner is its own partner.
         """
         wanted = self.sources if sources is None else tuple(sources)
-        hop = self._stft.hop
+        networks = list(dict.fromkeys(self._networks[source] for source in wanted))
+        if len(networks) == 1:
+            return self._network_estimate(networks[0], wanted, mixture)
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
-        for network in dict.fromkeys(self._networks[source] for source in wanted):
+        for network in networks:
             slots = [i for i, source in enumerate(wanted) if self._networks[source] is network]
-            # a joint network gives several sources, of which not all may be wanted
-            own = network.config.sources if isinstance(network, BandSplit) else ()
-            rows = [own.index(wanted[slot]) if own else 0 for slot in slots]
-            estimate = partial(self._network_stems, network, rows)
-            if isinstance(network, FNN):
-                stems[slots] = estimate(mixture[None])[0]
-                continue
-            together, group = (_side_by_side, _WORKERS) if own else (_stacked, _BLSTM_BATCH)
-            stems[slots] = windows.in_windows(
-                partial(together, estimate),
-                mixture,
-                _window_hop(network) * hop,
-                windows.OVERLAP * hop,
-                group,
-            )
+            own = [wanted[slot] for slot in slots]
+            stems[slots] = self._network_estimate(network, own, mixture)
         return stems
+
+    def _network_estimate(
+        self,
+        network: _Estimator,
+        sources: Sequence[str],
+        mixture: Float32[np.ndarray, "channels samples"],
+    ) -> Float32[np.ndarray, "sources channels samples"]:
+        """Stems of some sources that one network gives; of an FNN or a BLSTM its only one."""
+        if isinstance(network, JointEstimator):
+            return network.estimate(mixture, sources)
+        if isinstance(network, FNN):
+            return self._stem(network, mixture[None])
+        return windows.in_windows(
+            partial(self._stacked, network),
+            mixture,
+            1,
+            windows.HOP * self._stft.hop,
+            windows.OVERLAP * self._stft.hop,
+            _BLSTM_BATCH,
+        )
+
+    def _stacked(self, network: BLSTM, group: Sequence[Window]) -> None:
+        """Windows as a batch; the last may be shorter than the others."""
+        for _, alike in groupby(group, lambda window: window.mixture.shape):
+            batch = list(alike)
+            stems = self._stem(network, np.stack([window.mixture for window in batch]))
+            for window, stem in zip(batch, stems, strict=True):
+                window.write(0, stem)
 
     @torch.inference_mode()
-    def _network_stems(
-        self,
-        network: Network,
-        rows: Sequence[int],
-        mixture: Float32[np.ndarray, "batch channels samples"],
-    ) -> Float32[np.ndarray, "batch sources channels samples"]:
-        """Stems of those targets of a network whose numbers `rows` gives."""
-        samples = mixture.shape[-1]
+    def _stem(
+        self, network: FNN | BLSTM, mixture: Float32[np.ndarray, "batch channels samples"]
+    ) -> Float32[np.ndarray, "batch channels samples"]:
+        """The stem of a network's only source."""
         spectrogram = self._stft.forward(torch.from_numpy(mixture).to(self._device))
-        if isinstance(network, BandSplit) and mixture.shape[1] == 2:
-            images = self._filtered(network, rows, spectrogram)
-        else:
-            images = self._masked(self._gains(network, spectrogram), rows, spectrogram)
-        stems = np.empty((len(mixture), len(rows), *mixture.shape[1:]), np.float32)
-        for slot, raw in enumerate(images):
-            stems[:, slot] = self._stft.inverse(raw, samples).numpy(force=True)
-        return stems
-
-    def _masked(
-        self,
-        gains: Float[Tensor, "batch targets #channels bins frames"],
-        rows: Sequence[int],
-        mixture: Complex[Tensor, "batch channels bins frames"],
-    ) -> Iterator[Complex[Tensor, "batch channels bins frames"]]:
-        """Give gain times mixture of one target after the other, in the same memory."""
-        parts, raw = torch.view_as_real(mixture), torch.empty_like(mixture)
-        for row in rows:
-            # the gain is applied to real and imaginary parts, for songs are long, and torch would
-            # make a complex copy of it
-            torch.mul(parts, gains[:, row, ..., None], out=torch.view_as_real(raw))
-            yield raw
-
-    def _filtered(
-        self,
-        network: BandSplit,
-        rows: Sequence[int],
-        mixture: Complex[Tensor, "batch 2 bins frames"],
-    ) -> Iterator[Complex[Tensor, "batch 2 bins frames"]]:
-        """Give one source after the other, in the mixture's memory, by where they stand."""
-        masks = self._joint_masks(network, mixture).float()
-        if len(network.config.sources) < len(SOURCES):
-            # what else there is stands somewhere, too
-            rest = (1 - masks.sum(2, keepdim=True)).clamp_min_(0)
-            masks = torch.cat([masks, rest], 2)
-        masks = masks.movedim(1, 3)
-        seen = masks.shape[2]
-        # above the network's bandwidth its highest bin counts, and the masks are good enough
-        gain, top = masks[:, :, None, -1:].clone(), mixture[:, :, seen:].clone()
-        filters = [StereoWiener(*pair) for pair in zip(masks, mixture[:, :, :seen], strict=True)]
-        for row in rows:
-            torch.mul(top, gain[:, row], out=mixture[:, :, seen:])
-            for wiener, out in zip(filters, mixture, strict=True):
-                wiener.image(row, out[:, :seen])
-            yield mixture
+        # the gain is applied to real and imaginary parts, for songs are long, and torch would
+        # make a complex copy of it
+        parts = torch.view_as_real(spectrogram)
+        parts.mul_(self._gains(network, spectrogram)[..., None])
+        return self._stft.inverse(spectrogram, mixture.shape[-1]).numpy(force=True)
 
     def _gains(
-        self, network: Network, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch targets #channels bins frames"]:
-        """What to multiply the mixture by: for one target unless the network is a joint one."""
-        if isinstance(network, BandSplit):
-            masks = self._joint_masks(network, mixture)
-            return network.to_all_bins(masks, mixture.shape[2])[:, :, None]
+        self, network: FNN | BLSTM, mixture: Complex[Tensor, "batch channels bins frames"]
+    ) -> Float[Tensor, "batch channels bins frames"]:
+        """What to multiply the mixture by."""
         magnitude = mixture.abs().clamp_min_(_INAUDIBLE)
-        with self._autocast():
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             if isinstance(network, FNN):
-                return network(magnitude).div_(magnitude)[:, None]
+                return network(magnitude).div_(magnitude)
             estimates = []
             for pair in magnitude.split(2, 1):
                 estimate = network(pair.expand(-1, 2, -1, -1))
                 # a channel without a partner was its own partner
                 alone = pair.shape[1] == 1
                 estimates.append(estimate.mean(1, keepdim=True) if alone else estimate)
-            return torch.cat(estimates, 1).div_(magnitude)[:, None]
-
-    def _joint_masks(
-        self, network: BandSplit, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch frames targets seen"]:
-        """Masks of the network's sources, one for all channels."""
-        # many small steps, over which several threads would wait for each other
-        with self._autocast(), one_thread():
-            return network.masks(network.features(mixture))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
-
-
-def _stacked(estimate: _Estimate, group: Sequence[_Waveform]) -> list[_Stems]:
-    """Windows as a batch; the last may be shorter than the others."""
-    return [
-        stems for _, alike in groupby(group, np.shape) for stems in estimate(np.stack(list(alike)))
-    ]
-
-
-def _side_by_side(estimate: _Estimate, group: Sequence[_Waveform]) -> list[_Stems]:
-    """Windows in threads of their own."""
-    workers = min(_WORKERS, torch.get_num_threads())
-    return in_threads(lambda window: estimate(window[None])[0], group, workers, Event())
-
-
-def _window_hop(network: Network) -> int:
-    """Frames between windows of a network that works in windows."""
-    return _BAND_SPLIT_HOP if isinstance(network, BandSplit) else windows.HOP
+            return torch.cat(estimates, 1).div_(magnitude)

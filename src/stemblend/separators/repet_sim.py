@@ -16,44 +16,51 @@ _ROWS = 256
 
 
 def similar_frames(
-    frames: Float32[np.ndarray, "bins frames"],
+    frames: Float32[np.ndarray, "numbers frames"],
     chosen: Int[np.ndarray, " chosen"],
     *,
     count: int,
     distance: int,
-) -> Int[np.ndarray, "chosen count"]:
+    own: int | None = None,
+) -> tuple[Int[np.ndarray, "chosen count"], Float32[np.ndarray, "chosen count"]]:
     """Find for some frames those that sound most like them (section 2.2 of the paper).
 
     They are picked in the order of their cosine similarity, none nearer than `distance` to one
-    that was picked before it, nor to the frame itself.
+    that was picked before it, nor than `own` to the frame itself.
 
     Args:
-        frames: magnitudes, each frame of norm 1 (or 0).
+        frames: magnitudes or other numbers, each frame of norm 1 (or 0).
         chosen: for which frames.
         count: how many frames at most.
         distance: in frames, at least 1.
+        own: in frames, at least 1; None is `distance`.
 
     Returns:
         Indices of frames, the most similar first, and −1 where there are no more of a similarity
-        above 0.
+        above 0; and the similarities, 0 there.
     """
     total = frames.shape[1]
+    own = distance if own is None else own
     # a margin on both sides, so that the neighbours of every frame can be struck out
-    similarity = np.zeros((len(chosen), total + 2 * distance), np.float32)
-    np.matmul(frames[:, chosen].T, frames, out=similarity[:, distance : distance + total])
+    margin = max(distance, own)
+    similarity = np.zeros((len(chosen), total + 2 * margin), np.float32)
+    np.matmul(frames[:, chosen].T, frames, out=similarity[:, margin : margin + total])
     found = np.full((len(chosen), count), -1)
+    found_similarity = np.zeros((len(chosen), count), np.float32)
     rows = np.arange(len(chosen))
-    neighbours = distance + np.arange(1 - distance, distance)
-    latest = chosen
+    latest, near = chosen, own
     for rank in range(count):
+        neighbours = margin + np.arange(1 - near, near)
         similarity[rows[:, None], latest[:, None] + neighbours] = 0
         best = similarity.argmax(1)
-        heard = similarity[rows, best] > 0
+        value = similarity[rows, best]
+        heard = value > 0
         if not heard.any():
             break
-        latest = np.where(heard, best - distance, latest)
+        latest, near = np.where(heard, best - margin, latest), distance
         found[heard, rank] = latest[heard]
-    return found
+        found_similarity[heard, rank] = value[heard]
+    return found, found_similarity
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class RepetSim(BackgroundMask):
         mask = np.ones_like(turned)
         for first in range(0, total, _ROWS):
             chosen = np.arange(first, min(first + _ROWS, total))
-            found = similar_frames(mean, chosen, count=self.count, distance=distance)
+            found, _ = similar_frames(mean, chosen, count=self.count, distance=distance)
             for frame, similar in zip(chosen, found, strict=True):
                 if similar[0] >= 0:
                     model = median(turned[similar[similar >= 0]], axis=0)

@@ -8,6 +8,7 @@ begins where a window does gets the very windows, and no others, that the whole 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,12 +20,32 @@ OVERLAP = 59
 """Frames over which a window and the next one are crossfaded; together windows of 500 frames."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """A window of a song, and where its stems go.
+
+    Attributes:
+        mixture: waveform `(channels, length)`.
+        head: stems that are still to be crossfaded with the window before, `(sources, channels,
+            samples)`; of no samples in the first window.
+        body: stems of the rest, in their place in the song.
+    """
+
+    mixture: Float32[np.ndarray, "channels _"]
+    head: Float32[np.ndarray, "sources channels _"]
+    body: Float32[np.ndarray, "sources channels _"]
+
+    def write(self, source: int, stem: Float32[np.ndarray, "channels _"]) -> None:
+        """Put down one stem of the window, `(channels, length)`."""
+        shared = self.head.shape[-1]
+        self.head[source] = stem[:, :shared]
+        self.body[source] = stem[:, shared:]
+
+
 def in_windows(
-    estimate: Callable[
-        [Sequence[Float32[np.ndarray, "channels _"]]],
-        Sequence[Float32[np.ndarray, "sources channels _"]],
-    ],
+    separate: Callable[[Sequence[Window]], None],
     mixture: Float32[np.ndarray, "channels samples"],
+    sources: int,
     step: int,
     fade: int,
     group: int = 1,
@@ -32,32 +53,37 @@ def in_windows(
     """Estimate stems window by window and crossfade the results.
 
     Args:
-        estimate: maps windows to their stems; all are equally long but the last.
+        separate: writes the stems of windows that follow each other; all are equally long but the
+            last.
         mixture: waveform `(channels, samples)`, at least one sample.
+        sources: how many stems.
         step: samples between windows.
         fade: samples, at most `step`, that a window reaches into the next one and is crossfaded
             with it over. The last window reaches to the end of the song.
-        group: most windows that `estimate` gets at a time.
+        group: most windows that `separate` gets at a time.
 
     Returns:
         `(sources, channels, samples)`.
     """
     samples = mixture.shape[-1]
-    ramp = np.linspace(0, 1, fade, dtype=np.float32)
-    stems = None
+    stems = np.empty((sources, *mixture.shape), np.float32)
     every = range(0, max(samples - fade, 1), step)
 
     for first in range(0, len(every), group):
         starts = every[first : first + group]
-        windows = [mixture[:, start : start + step + fade] for start in starts]
-        for start, found in zip(starts, estimate(windows), strict=True):
-            if stems is None:
-                stems = np.empty((*found.shape[:-1], samples), np.float32)
-            end = start + found.shape[-1]
-            shared = min(fade, found.shape[-1]) if start else 0
-            head = stems[..., start : start + shared]
-            head *= 1 - ramp[:shared]
-            head += ramp[:shared] * found[..., :shared]
-            stems[..., start + shared : end] = found[..., shared:]
-    assert stems is not None  # there is at least one window
+        windows = []
+        for start in starts:
+            end = min(start + step + fade, samples)
+            shared = min(fade, end - start) if start else 0
+            head = np.empty((*stems.shape[:-1], shared), np.float32)
+            body = stems[..., start + shared : end]
+            windows.append(Window(mixture[:, start:end], head, body))
+        separate(windows)
+        # only now: a window may be done before the one that it is crossfaded with
+        for start, window in zip(starts, windows, strict=True):
+            shared = window.head.shape[-1]
+            ramp = np.linspace(0, 1, fade, dtype=np.float32)[:shared]
+            faded = stems[..., start : start + shared]
+            faded *= 1 - ramp
+            faded += np.multiply(window.head, ramp, out=window.head)
     return stems
