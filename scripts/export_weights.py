@@ -5,6 +5,10 @@
 RUNS are folders of `stemblend train`, one a source or one for all; the name of a weight file ends
 in its source, if NAME does not. Matrices are stored in 8 bits with one scale a row. The model file
 OUT/NAME.toml keeps its texts and scores; its weight files and digests are written anew.
+
+    python scripts/export_weights.py NAME --repeats FILE --out src/stemblend/pretrained
+
+adds what scripts/fit_repeats.py fitted to the weights of a model; new weights need it fitted anew.
 """
 
 import argparse
@@ -24,13 +28,16 @@ def main() -> None:
     """Convert the runs and write the model file."""
     parser = argparse.ArgumentParser(description="Ship the weights of training runs.")
     parser.add_argument("name")
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=Path, nargs="*")
+    parser.add_argument("--repeats", type=Path, help="what scripts/fit_repeats.py wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bits", type=int, default=8)
     arguments = parser.parse_args()
     path = arguments.out / f"{arguments.name}.toml"
     values = tomllib.loads(path.read_text()) if path.exists() else {}
-    values |= {"kind": "networks", "networks": {}, "sha256": {}}
+    if arguments.runs:
+        values |= {"kind": "networks", "networks": {}, "sha256": {}}
+        values.pop("repeats", None)
     for run in arguments.runs:
         weights = run / "weights.safetensors"
         with safe_open(weights, "pt") as file:
@@ -44,6 +51,11 @@ def main() -> None:
         kept |= {key: values.get(key, "") for key in ("training_data", "licence", "use")}
         save_network(load_network(weights), target, kept, bits=arguments.bits)
         values["networks"] |= dict.fromkeys(sources, target.name)
+        values["sha256"][target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
+    if arguments.repeats is not None:
+        target = arguments.out / f"{arguments.name}-repeats.safetensors"
+        target.write_bytes(arguments.repeats.read_bytes())
+        values["repeats"] = target.name
         values["sha256"][target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
     path.write_text(to_toml(values))
 

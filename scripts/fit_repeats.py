@@ -11,19 +11,20 @@ from: by how much their errors fall is printed.
 
 import argparse
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.progress import track as progress
 
 from stemblend.audio import resample
 from stemblend.datasets import Track, open_dataset
 from stemblend.datasets.base import ACCOMPANIMENT
+from stemblend.parallel import in_threads
 from stemblend.separators import SOURCES
 from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.joint import JointEstimator
@@ -41,6 +42,8 @@ FRAMES = 250
 VOICE_SHARE = 0.7
 VOICE_BELOW = (2.0, 12.0)
 """dB that a voice is softer than the music."""
+SLACK = 1.0
+"""Seconds by which the stems of a song may differ in length, as in training."""
 LEVEL = 0.1
 LEAST_ACTIVE = 0.1
 """Share of the loudest second's level above which a voice sounds in a second."""
@@ -91,6 +94,7 @@ def mix(
     if length < SHORTEST:
         return None
     start = rng.uniform(0, max(length - SECONDS, 0))
+    song = replace(song, slack=SLACK)
     waves, own = song.references(start=int(start * own), samples=int(SECONDS * own))
     stems = {source: _stereo(wave, own, rate) for source, wave in waves.items()}
     loudness = _level(np.sum(list(stems.values()), axis=0))
@@ -166,11 +170,13 @@ def main() -> None:
             drawn = rng.permutation(len(kind))[: arguments.each]
             own = [voice for voice in voices if is_held(voice) == held]
             jobs += [(kind[number], own) for number in sorted(drawn)]
-    with ThreadPoolExecutor(1) as pool:
-        made = pool.map(
-            lambda job: list(examples_of(*job, estimator, config, arguments.seed)), jobs
-        )
-        listed = list(progress(made, "masks", total=len(jobs), console=CONSOLE))
+
+    def examples(job: tuple[Track, list[Track]]) -> list[Example]:
+        found = list(examples_of(*job, estimator, config, arguments.seed))
+        CONSOLE.print(f"{job[0].name}: {len(found)} examples")
+        return found
+
+    listed = in_threads(examples, jobs, torch.get_num_threads(), Event())
     learned = [
         e for (song, _), own in zip(jobs, listed, strict=True) for e in own if not is_held(song)
     ]

@@ -19,13 +19,20 @@ def estimator() -> JointEstimator:
     return JointEstimator(network, torch.device("cpu"))
 
 
+def tune(rng: np.random.Generator, notes: int, samples: int) -> np.ndarray:
+    """Chords of four sines."""
+    time = np.arange(samples) / STRUCTURE.sample_rate
+    pitches = rng.uniform(100, 2500, (notes, 4, 1))
+    return np.sin(2 * np.pi * pitches * time).sum(1).reshape(-1)
+
+
 def song(seed: int) -> dict[str, np.ndarray]:
-    """A bar of noise again and again, and beside it noise that never comes again."""
+    """A bar again and again, and beside it a melody that never comes again."""
     rng = np.random.default_rng(seed)
-    bar = rng.standard_normal((2, 4000)) * np.repeat(rng.uniform(0, 0.2, 20), 200)
-    voice = rng.standard_normal((2, 40_000)) * np.repeat(rng.uniform(0, 0.3, 20), 2000)
+    bar, voice = tune(rng, 8, 500), tune(rng, 80, 500)
+    voice *= np.repeat(rng.integers(0, 2, 20), 2000)
     stems = {"vocals": voice, "other": np.tile(bar, 10)}
-    return {source: wave.astype(np.float32) for source, wave in stems.items()}
+    return {source: np.stack([wave, wave]).astype(np.float32) for source, wave in stems.items()}
 
 
 def example(seed: int, stems: dict[str, np.ndarray], name: str = ""):
@@ -60,13 +67,13 @@ def test_a_fit_learns_what_comes_again():
     made = [example(seed, song(seed), str(seed)) for seed in range(6)]
     examples = [found for found in made if found is not None]
     assert len(examples) == 6
-    repeats = fit_repeats(CONFIG, examples[:4], steps=60, batch=2)
+    repeats = fit_repeats(CONFIG, examples[:4], steps=100, batch=2)
     for source, values in gains(repeats, examples[4:]).items():
         if source in ("vocals", "other"):
-            assert min(values) > 1.5, source
+            assert min(values) > (0.5 if source == "vocals" else 2), source
         else:
             assert not values
-    again = fit_repeats(CONFIG, examples[:4], steps=60, batch=2)
+    again = fit_repeats(CONFIG, examples[:4], steps=100, batch=2)
     for name, value in repeats.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
 

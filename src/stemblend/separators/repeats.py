@@ -26,8 +26,11 @@ from stemblend.separators.base import SOURCES
 from stemblend.separators.repet_sim import similar_frames
 from stemblend.weight_files import read_tensors, write_tensors
 
-_LEAST_MASK = 1e-3
+_LEAST_MASK = 1e-6
 """Masks below this, or above one less this, have the logits of it."""
+
+_LOGITS = 7.0
+"""Beyond these the layers are not told how near to 0 or 1 a mask is."""
 
 _FAINT = 1e-4
 """Magnitude, relative to the song's level, below which differences are not heard."""
@@ -213,15 +216,21 @@ class Repeats(nn.Module):
         given[-1] = own
         return given
 
+    def bounded(self, inputs: Float32[Tensor, "inputs ..."]) -> Float32[Tensor, "inputs ..."]:
+        """A copy in which logits are bounded."""
+        sources = len(self.config.sources)
+        return torch.cat([inputs[:sources].clamp(-_LOGITS, _LOGITS), inputs[sources:]])
+
     def forward(
         self, inputs: Float32[Tensor, "inputs chosen bins"]
     ) -> Float32[Tensor, "sources chosen bins"]:
         """Mended masks, between 0 and 1, of what `inputs` gives."""
         flat = inputs.flatten(1)
-        state = (flat - self.input_mean[:, None]).mul_(self.input_scale[:, None])
+        sources = len(self.config.sources)
+        state = self.bounded(flat).sub_(self.input_mean[:, None]).mul_(self.input_scale[:, None])
         state = _dense(self.first, state).relu_()
         state = _dense(self.second, state).relu_()
-        state = _dense(self.last, state) + flat[: len(self.config.sources)]
+        state = _dense(self.last, state) + flat[:sources]
         return state.sigmoid().unflatten(1, inputs.shape[1:])
 
     def mend(self, song: Song, first: int, frames: int) -> Float32[Tensor, "{frames} sources bins"]:

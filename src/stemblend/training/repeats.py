@@ -216,7 +216,7 @@ def _standardise(repeats: Repeats, examples: Sequence[Example]) -> None:
     """Set mean and deviation of the inputs from every fifth frame."""
     means, deviations = [], []
     for example in examples:
-        some = example.inputs[:, ::5].float().flatten(1)
+        some = repeats.bounded(example.inputs[:, ::5].float()).flatten(1)
         means.append(some.mean(1))
         deviations.append(some.std(1))
     repeats.input_mean.copy_(torch.stack(means).mean(0))
