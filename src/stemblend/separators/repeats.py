@@ -93,7 +93,7 @@ class Song(NamedTuple):
     Attributes:
         masks: of the sources, between 0 and 1, any floating type.
         magnitude: of the mixture, root of the mean power of all channels, relative to its level.
-        comparable: a vector of norm 1 for each frame, see `Repeats.comparable`.
+        comparable: a vector of norm 1 for each frame, see `Repeats.similar`.
     """
 
     masks: Float[Tensor, "frames sources bins"]
