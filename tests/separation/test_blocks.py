@@ -47,6 +47,32 @@ def test_windows_are_bounded(monkeypatch):
     assert sum(lengths) < 2.5 * 10_000
 
 
+@pytest.mark.parametrize("more", [-1, 0, 1])
+@pytest.mark.parametrize("piece", [1, 7, 500, 10_000])
+def test_a_song_that_ends_within_the_crossfade_needs_no_further_window(monkeypatch, piece, more):
+    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.2)
+    lengths = []
+
+    def system(window: np.ndarray) -> np.ndarray:
+        lengths.append(window.shape[1])
+        return window[None]
+
+    song = np.arange(3 * 200 + 100 + more, dtype=np.float32)[None]
+    pieces = [song[:, i : i + piece] for i in range(0, song.shape[1], piece)]
+    out = list(blocks.overlapping_estimates(pieces, system, BlockSupport(0, 0, 200), RATE))
+    np.testing.assert_allclose(np.concatenate(out, -1)[0], song, rtol=1e-6)
+    assert lengths == [300, 300, 300 + min(more, 0)] + [101] * (more > 0)
+
+
+def test_pieces_are_short_and_hold_no_block(monkeypatch):
+    monkeypatch.setattr(blocks, "_PIECE", 64)
+    song = np.ones((2, 1000), np.float32)
+    out = blocks.overlapping_estimates([song], lambda w: w[None], BlockSupport(0, 0, 100), RATE)
+    for part in out:
+        assert part.shape[-1] <= 64
+        assert part.base is None
+
+
 def test_without_block_support_the_song_comes_whole():
     pieces = [np.ones((2, n), np.float32) for n in (3, 4, 5)]
     out = list(blocks.overlapping_estimates(pieces, lambda w: w[None], None, RATE))

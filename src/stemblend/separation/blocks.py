@@ -59,7 +59,8 @@ def overlapping_estimates(
     tail: np.ndarray | None = None  # what the window before says from `position` on
     stream = iter(blocks)
     while True:
-        window, ended = _extended(window, stream, position - start + block + after)
+        # one sample more tells whether the song ends with this window
+        window, ended = _extended(window, stream, position - start + block + after + 1)
         if window is None:
             return
         total = window.shape[1]
