@@ -28,6 +28,9 @@ _LEAST_SHARE = 1e-3
 _DEVIATION = 0.05
 """Is added to the deviation of inputs, some of which hardly differ."""
 
+_ROUNDING = 1e-6
+"""Share of a mixture's energy below which an error may be one of rounding."""
+
 _WEIGHT_DECAY = 1e-2
 _CLIP = 1.0
 
@@ -98,7 +101,7 @@ def make_example(
         if source in stems:
             image = spectrogram(stems[source])
             products[source] = (heard_mixture.conj() * image).real.mean(0) / level
-            energy[source] = float(image.abs().square().mean(0).sum() / level)
+            energy[source] = float(image.abs().square().mean(0).double().sum() / level)
     power = magnitude[picked].square() / level
     return Example(name, inputs.half(), power, products, energy)
 
@@ -110,7 +113,8 @@ def _terms(
     power = example.power[rows]
     return {
         source: (
-            (mask.square() * power - 2 * mask * example.products[source][rows]).sum(),
+            # what is left is small beside what it is the difference of
+            (mask.square() * power - 2 * mask * example.products[source][rows]).double().sum(),
             example.energy[source],
         )
         for source, mask in masks.items()
@@ -126,12 +130,16 @@ def errors(
         repeats: mends the masks; None leaves them as they are.
         example: frames of a mixture.
         sources: those that there are masks of, in their order.
+
+    Returns:
+        Relative to the mixture's level, as all in `Example`; at least what may be rounding.
     """
     given = example.inputs.float()
     masks = given[: len(sources)].sigmoid() if repeats is None else repeats(given)
     known = {s: m for s, m in zip(sources, masks, strict=True) if s in example.energy}
     terms = _terms(example, known, torch.arange(len(example.power)))
-    return {source: term + energy for source, (term, energy) in terms.items()}
+    floor = _ROUNDING * float(example.power.double().sum())
+    return {source: (term + energy).clamp_min(floor) for source, (term, energy) in terms.items()}
 
 
 def gains(repeats: Repeats, examples: Sequence[Example]) -> dict[str, list[float]]:
