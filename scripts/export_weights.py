@@ -19,6 +19,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from stemblend.files import replacing
 from stemblend.separators import SOURCES
 from stemblend.separators.weights import load_network, save_network
 from stemblend.training.config import ALL_SOURCES
@@ -33,6 +34,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bits", type=int, default=8)
     arguments = parser.parse_args()
+    if not arguments.runs and arguments.repeats is None:
+        parser.error("there is nothing to ship; name runs, or what mends masks as --repeats")
     path = arguments.out / f"{arguments.name}.toml"
     values = tomllib.loads(path.read_text()) if path.exists() else {}
     if arguments.runs:
@@ -54,7 +57,8 @@ def main() -> None:
         values["sha256"][target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
     if arguments.repeats is not None:
         target = arguments.out / f"{arguments.name}-repeats.safetensors"
-        target.write_bytes(arguments.repeats.read_bytes())
+        with replacing(target) as temporary:
+            temporary.write_bytes(arguments.repeats.read_bytes())
         values["repeats"] = target.name
         values["sha256"][target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
     path.write_text(to_toml(values))

@@ -70,7 +70,7 @@ def _active_level(wave: np.ndarray, rate: int) -> float:
 def read_voice(
     voices: Sequence[Track], rng: np.random.Generator, samples: int, rate: int
 ) -> np.ndarray:
-    """Voices one after the other, with a rest now and then."""
+    """Voices one after the other, `(2, samples)`, half of the time with a rest."""
     parts: list[np.ndarray] = []
     while sum(part.shape[1] for part in parts) < samples:
         waves, own = voices[rng.integers(len(voices))].references()
@@ -88,7 +88,7 @@ def read_voice(
 def mix(
     song: Track, voices: Sequence[Track], rng: np.random.Generator, rate: int
 ) -> dict[str, np.ndarray] | None:
-    """All that sounds, by source or as accompaniment, at one level; None for short songs."""
+    """All that sounds by source, or as accompaniment, `(2, samples)`; None for short songs."""
     own = song.files[0].sample_rate
     length = min(file.duration for file in song.files)
     if length < SHORTEST:
@@ -182,6 +182,8 @@ def main() -> None:
     ]
     held = [e for (song, _), own in zip(jobs, listed, strict=True) for e in own if is_held(song)]
     CONSOLE.print(f"{len(learned)} examples to learn from, {len(held)} to check with")
+    if not learned:
+        parser.error(f"there is nothing to learn from; name songs of {SHORTEST:g} s or more")
     repeats = fit_repeats(config, learned, seed=arguments.seed)
     for name, some in (("learned from", learned), ("held out", held)):
         for source, values in gains(repeats, some).items():

@@ -75,6 +75,13 @@ def test_a_voice_is_softer_than_the_music(arguments, tmp_path):
     assert 8 < sung < 20
 
 
+def test_short_songs_alone_are_refused(arguments, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(fit_repeats, "SHORTEST", 100.0)
+    with pytest.raises(SystemExit):
+        arguments("--out", str(tmp_path / "again.safetensors"))
+    assert "nothing to learn from; name songs of 100 s" in capsys.readouterr().err
+
+
 def test_other_networks_are_refused(arguments, tmp_path, capsys):
     save_network(BLSTM(BLSTMConfig(layers=1, cells=3)), tmp_path / "net.safetensors", {})
     with pytest.raises(SystemExit):

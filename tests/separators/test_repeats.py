@@ -123,12 +123,11 @@ def test_where_nothing_comes_again_masks_stay_as_they_are(frames):
 def test_silence_gives_numbers():
     repeats = small_repeats()
     masks = torch.rand(40, 4, STRUCTURE.bins)
-    for magnitude in (torch.zeros(40, STRUCTURE.bins), torch.zeros(40, STRUCTURE.bins)):
-        magnitude[:5] = torch.rand(5, STRUCTURE.bins)
+    for sounding in (0, 5):
+        magnitude = torch.zeros(40, STRUCTURE.bins)
+        magnitude[:sounding] = torch.rand(sounding, STRUCTURE.bins)
         mended = repeats.mend(repeats.song(masks, magnitude), 0, 40)
         assert torch.isfinite(mended).all()
-    empty = repeats.song(masks, torch.zeros(40, STRUCTURE.bins))
-    assert torch.isfinite(repeats.mend(empty, 0, 40)).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])

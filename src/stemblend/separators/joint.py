@@ -78,7 +78,15 @@ class JointEstimator:
     def estimate(
         self, mixture: Float32[np.ndarray, "channels samples"], sources: Sequence[str]
     ) -> Float32[np.ndarray, "sources channels samples"]:
-        """Raw stems of some of the network's sources."""
+        """Raw stems of some of the network's sources, see `Separator.estimate`.
+
+        Args:
+            mixture: waveform at the network's rate, any number of channels.
+            sources: some of the network's, in any order.
+
+        Returns:
+            `(sources, channels, samples)`, in the order of `sources`.
+        """
         rows = [self.config.sources.index(source) for source in sources]
         hop = self.config.hop
         return windows.in_windows(

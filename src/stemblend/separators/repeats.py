@@ -166,8 +166,13 @@ class Repeats(nn.Module):
     ) -> tuple[Int[np.ndarray, "chosen similar"], Float32[np.ndarray, "chosen similar"]]:
         """Find for some frames those that sound most like them.
 
+        Args:
+            song: where the frames are.
+            frames: their indices.
+
         Returns:
-            Their indices, −1 where there are no more of them, and cosines, 0 there.
+            `(chosen, similar)`: the indices of these, the most similar first, −1 where there are no
+            more of them; and the cosines, 0 there.
         """
         config = self.config
         return similar_frames(
@@ -206,7 +211,8 @@ class Repeats(nn.Module):
         ratio = ratio.sub_(own[:, None, None]).clamp_(*_RATIO)
         given = torch.empty((self.config.inputs, *magnitude.shape), device=magnitude.device)
         sources = len(self.config.sources)
-        given[:sources] = logits(song.masks[frames]).transpose(0, 1)
+        own_masks = song.masks[frames].float()
+        given[:sources] = torch.logit(own_masks, _LEAST_MASK).transpose(0, 1)
         of_rest = given[sources : 4 * sources].unflatten(0, (sources, 3))
         of_rest[:, 0] = ratio.amin(1).transpose(0, 1)
         of_rest[:, 1] = ratio.mean(1).transpose(0, 1)
@@ -260,11 +266,6 @@ def _dense(
 ) -> Float32[Tensor, "outputs rows"]:
     """A layer whose inputs lie along the first axis, where they were gathered."""
     return torch.addmm(layer.bias[:, None], layer.weight, rows)
-
-
-def logits(masks: Float[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
-    """Logits of masks, those of masks near 0 and 1 bounded."""
-    return torch.logit(masks.float(), _LEAST_MASK)
 
 
 def save_repeats(repeats: Repeats, path: Path, metadata: dict[str, str]) -> None:

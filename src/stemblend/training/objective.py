@@ -23,7 +23,7 @@ _EXCELLENT = 0.05
 Without it, bars that are nearly perfect would be mended before those that are not.
 """
 
-_ASKED_FOR = {"vocals": 1.6, "bass": 0.6, "drums": 0.7, "other": 1.1}
+ASKED_FOR = {"vocals": 1.6, "bass": 0.6, "drums": 0.7, "other": 1.1}
 """Weights of the sources beside each other: the harder ones count more."""
 
 _GROSS = 60.0
@@ -137,7 +137,7 @@ def joint_loss(
     enough = _INAUDIBLE + _EXCELLENT * (wanted * weight).sum(2) / whole
     cost = 10 * torch.log10(share + enough) + _GROSS * share
     # a fixed number of terms, so that the mean over processes is the mean over all their excerpts
-    asked = cost.new_tensor([_ASKED_FOR[source] for source in network.config.sources])
+    asked = cost.new_tensor([ASKED_FOR[source] for source in network.config.sources])
     return (cost * mask.any(-1) * asked / asked.mean()).mean()
 
 

@@ -14,10 +14,8 @@ from torch import Tensor
 
 from stemblend.separators.joint import JointEstimator
 from stemblend.separators.repeats import Repeats, RepeatsConfig
+from stemblend.training.objective import ASKED_FOR
 from stemblend.training.schedule import cosine_factor
-
-_WEIGHTS = {"vocals": 1.6, "bass": 0.6, "drums": 0.7, "other": 1.1}
-"""What the error of each source counts: as in training the networks."""
 
 _SILENT_WEIGHT = 0.2
 """What a source counts where it is silent, when all that is estimated is an error."""
@@ -209,7 +207,7 @@ def fit_repeats(
             named = dict(zip(config.sources, masks, strict=True))
             terms = _terms(example, {source: named[source] for source in scales}, rows)
             for source, (term, energy) in terms.items():
-                weight = _WEIGHTS[source] * (1 if energy else _SILENT_WEIGHT)
+                weight = ASKED_FOR[source] * (1 if energy else _SILENT_WEIGHT)
                 share = (term * (total / len(rows)) + energy) / scales[source]
                 loss = loss + weight * share / len(drawn)
         optimiser.zero_grad()
