@@ -125,7 +125,8 @@ class JointEstimator:
             number, window = numbered
             spectrogram = self._transform(window.mixture)
             if self._repeats is not None and song is not None:
-                masks = self._repeats.mend(song, number * _HOP, spectrogram.shape[2])
+                with self._rounded():
+                    masks = self._repeats.mend(song, number * _HOP, spectrogram.shape[2])
             else:
                 masks = self._masks(spectrogram).float()
             for slot, image in enumerate(self._images(masks, rows, spectrogram)):
@@ -169,10 +170,13 @@ class JointEstimator:
         self, mixture: Complex[Tensor, "channels bins frames"]
     ) -> Float[Tensor, "frames targets seen"]:
         """Masks of the network's sources, one for all channels."""
-        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
         # many small steps, over which several threads would wait for each other
-        with autocast, one_thread():
+        with self._rounded(), one_thread():
             return self._network.masks(self._network.features(mixture[None]))[0]
+
+    def _rounded(self) -> torch.autocast:
+        """Layers round to bfloat16 where the processor multiplies it natively."""
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16)
 
     def _images(
         self,

@@ -6,14 +6,16 @@ that it gave are compared, frame by frame, with those of the frames that sound m
 the vocals are taken away. Where the same bar came before without a voice, what the vocals' mask
 takes now and left then is voice, and what it takes both times is likely none.
 
-A small network, the same for each bin, learned what to make of that: it sees the masks' logits, how
-loud the rest of each source is in the similar frames relative to the frame itself, and how similar
-they are, and gives a correction of the logits.
+A small convolutional network learned what to make of that: it sees the masks' logits, how loud the
+rest of each source is in the similar frames relative to the frame itself, and how similar they are,
+of a bin and those around it, and gives a correction of the logits. It works bin by bin, where the
+band-split network describes a whole band by a few numbers, so that it also sharpens its masks.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -44,7 +46,10 @@ _LOWEST = 4
 """First bin of the bands that are compared: what is below says little."""
 
 _ROWS = 16
-"""Frames at a time: what the layers make of their bins stays in the processor's cache."""
+"""Frames at a time whose inputs are gathered, in the processor's cache."""
+
+_CHUNK = 64
+"""Frames at a time that the layers work on, beside those around them."""
 
 
 class RepeatsConfig(BaseModel):
@@ -54,7 +59,10 @@ class RepeatsConfig(BaseModel):
         sources: those whose masks are mended, in the order of the masks.
         without: the source that is taken away before frames are compared.
         bins: that there are masks of.
-        hidden: width of the two layers.
+        hidden: width of the layers.
+        wide: those whose masks are mended by what is around a bin, too.
+        wide_bins: up to which these are mended; there is little of a voice above 8 kHz.
+        dilations: of each convolution over three frames and three bins, along the bins, for these.
         similar: how many similar frames are looked at.
         bands: in which frames are compared.
         context: frames on each side that are compared, too.
@@ -69,6 +77,9 @@ class RepeatsConfig(BaseModel):
     without: str = "vocals"
     bins: int = Field(default=1487, gt=_LOWEST)
     hidden: int = Field(default=32, ge=1)
+    wide: tuple[str, ...] = ("vocals",)
+    wide_bins: int = Field(default=743, ge=1)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8)
     similar: int = Field(default=5, ge=1)
     bands: int = Field(default=48, ge=1)
     context: int = Field(default=4, ge=0)
@@ -77,14 +88,25 @@ class RepeatsConfig(BaseModel):
 
     @model_validator(mode="after")
     def _known(self) -> "RepeatsConfig":
-        if self.without not in self.sources:
-            raise ValueError(f"{self.without} is none of the sources {', '.join(self.sources)}")
+        for source in (self.without, *self.wide):
+            if source not in self.sources:
+                raise ValueError(f"{source} is none of the sources {', '.join(self.sources)}")
         return self
 
     @property
     def inputs(self) -> int:
         """Numbers a bin that the first layer gets."""
         return 4 * len(self.sources) + 3
+
+    @property
+    def narrow(self) -> tuple[str, ...]:
+        """Those whose masks are mended bin by bin."""
+        return tuple(source for source in self.sources if source not in self.wide)
+
+    @property
+    def reach(self) -> int:
+        """Frames on each side of one that its masks depend on, beside the similar ones."""
+        return len(self.dilations) if self.wide else 0
 
 
 class Song(NamedTuple):
@@ -111,11 +133,9 @@ class Repeats(nn.Module):
         self.input_scale: Tensor
         self.register_buffer("input_mean", torch.zeros(config.inputs))
         self.register_buffer("input_scale", torch.ones(config.inputs))
-        self.first = nn.Linear(config.inputs, config.hidden)
-        self.second = nn.Linear(config.hidden, config.hidden)
-        self.last = nn.Linear(config.hidden, len(config.sources))
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        size = (config.inputs, config.hidden)
+        self.narrow = _Layers(*size, len(config.narrow), ()) if config.narrow else None
+        self.wide = _Layers(*size, len(config.wide), config.dilations) if config.wide else None
 
     def song(
         self,
@@ -199,17 +219,34 @@ class Repeats(nn.Module):
         Args:
             song: where the frames are.
             frames: their indices.
-            similar: indices of frames similar to them, at least one each; −1 repeats the first.
+            similar: indices of frames similar to them; −1 repeats the first, and stands for the
+                frame itself where there is none.
             cosines: as `similar` gives them.
         """
-        magnitude = song.magnitude[frames]
+        similar = np.where(similar[:, :1] < 0, frames[:, None], similar)
         similar = np.where(similar < 0, similar[:, :1], similar)
-        own = torch.log(magnitude + _FAINT)
+        size = (self.config.inputs, len(frames), self.config.bins)
+        given = torch.empty(size, device=song.magnitude.device)
+        for first in range(0, len(frames), _ROWS):
+            rows = slice(first, first + _ROWS)
+            self._gather(song, frames[rows], similar[rows], given[:, rows])
+        given[-3] = torch.from_numpy(cosines.mean(1)).to(given)[:, None]
+        given[-2] = torch.arange(1, self.config.bins + 1, device=given.device).log()
+        return given
+
+    def _gather(
+        self,
+        song: Song,
+        frames: Int[np.ndarray, " chosen"],
+        similar: Int[np.ndarray, "chosen similar"],
+        given: Float32[Tensor, "inputs chosen bins"],
+    ) -> None:
+        """Write those inputs that depend on masks and magnitudes."""
+        own = torch.log(song.magnitude[frames] + _FAINT)
         flat = similar.ravel()
         rest = song.masks[flat].float().neg_().add_(1).mul_(song.magnitude[flat][:, None])
         ratio = rest.add_(_FAINT).log_().unflatten(0, similar.shape)
         ratio = ratio.sub_(own[:, None, None]).clamp_(*_RATIO)
-        given = torch.empty((self.config.inputs, *magnitude.shape), device=magnitude.device)
         sources = len(self.config.sources)
         own_masks = song.masks[frames].float()
         given[:sources] = torch.logit(own_masks, _LEAST_MASK).transpose(0, 1)
@@ -217,27 +254,41 @@ class Repeats(nn.Module):
         of_rest[:, 0] = ratio.amin(1).transpose(0, 1)
         of_rest[:, 1] = ratio.mean(1).transpose(0, 1)
         of_rest[:, 2] = ratio.amax(1).transpose(0, 1)
-        given[-3] = torch.from_numpy(cosines.mean(1)).to(given)[:, None]
-        given[-2] = torch.arange(1, magnitude.shape[1] + 1, device=given.device).log()
         given[-1] = own
-        return given
 
-    def bounded(self, inputs: Float32[Tensor, "inputs ..."]) -> Float32[Tensor, "inputs ..."]:
+    def bounded(
+        self, inputs: Float32[Tensor, "batch inputs frames bins"]
+    ) -> Float32[Tensor, "batch inputs frames bins"]:
         """A copy in which logits are bounded."""
         sources = len(self.config.sources)
-        return torch.cat([inputs[:sources].clamp(-_LOGITS, _LOGITS), inputs[sources:]])
+        return torch.cat([inputs[:, :sources].clamp(-_LOGITS, _LOGITS), inputs[:, sources:]], dim=1)
 
     def forward(
-        self, inputs: Float32[Tensor, "inputs chosen bins"]
-    ) -> Float32[Tensor, "sources chosen bins"]:
-        """Mended masks, between 0 and 1, of what `inputs` gives."""
-        flat = inputs.flatten(1)
-        sources = len(self.config.sources)
-        state = self.bounded(flat).sub_(self.input_mean[:, None]).mul_(self.input_scale[:, None])
-        state = _dense(self.first, state).relu_()
-        state = _dense(self.second, state).relu_()
-        state = _dense(self.last, state) + flat[:sources]
-        return state.sigmoid().unflatten(1, inputs.shape[1:])
+        self, inputs: Float32[Tensor, "batch inputs frames bins"]
+    ) -> Float32[Tensor, "batch sources frames bins"]:
+        """Mended masks, between 0 and 1, of frames that follow each other.
+
+        Those of the first and last ones know less of what is around them, `RepeatsConfig.reach`
+        frames on each side.
+
+        Args:
+            inputs: of each frame, as `inputs` gives them.
+        """
+        config = self.config
+        # with the numbers of a bin side by side in memory convolutions take half the time
+        state = self.bounded(inputs).contiguous(memory_format=torch.channels_last)
+        state = state.sub_(self.input_mean[:, None, None]).mul_(self.input_scale[:, None, None])
+        logits = dict(zip(config.sources, inputs.unbind(1), strict=False))
+        if self.narrow is not None:
+            for source, change in zip(config.narrow, self.narrow(state).unbind(1), strict=True):
+                logits[source] = logits[source] + change
+        if self.wide is not None:
+            top = min(config.wide_bins, config.bins)
+            # the last of these see those above them
+            changes = self.wide(state[..., : top + sum(config.dilations)])[..., :top]
+            for source, change in zip(config.wide, changes.unbind(1), strict=True):
+                logits[source] = logits[source] + nn.functional.pad(change, (0, config.bins - top))
+        return torch.stack([logits[source] for source in config.sources], 1).sigmoid()
 
     def mend(self, song: Song, first: int, frames: int) -> Float32[Tensor, "{frames} sources bins"]:
         """Masks of some frames of a song, mended.
@@ -248,24 +299,46 @@ class Repeats(nn.Module):
             frames: how many.
 
         Returns:
-            Masks between 0 and 1; those of a frame like no other as they were.
+            Masks between 0 and 1.
         """
-        mended = song.masks[first : first + frames].float()
-        chosen = np.arange(first, first + frames)
+        reach, size = self.config.reach, (frames, *song.masks.shape[1:])
+        mended = torch.empty(size, device=song.masks.device)
+        start = max(first - reach, 0)
+        chosen = np.arange(start, min(first + frames + reach, len(song.masks)))
         similar, cosines = self.similar(song, chosen)
-        heard = np.flatnonzero(similar[:, 0] >= 0)
-        for start in range(0, len(heard), _ROWS):
-            rows = heard[start : start + _ROWS]
+        for place in range(0, frames, _CHUNK):
+            # as indices of `chosen`
+            begin = first + place - start
+            end = min(begin + _CHUNK, first + frames - start)
+            rows = slice(max(begin - reach, 0), end + reach)
             given = self.inputs(song, chosen[rows], similar[rows], cosines[rows])
-            mended[rows] = self(given).transpose(0, 1)
+            found = self(given[None])[0, :, begin - rows.start :][:, : end - begin]
+            mended[place : place + end - begin] = found.transpose(0, 1)
         return mended
 
 
-def _dense(
-    layer: nn.Linear, rows: Float32[Tensor, "inputs rows"]
-) -> Float32[Tensor, "outputs rows"]:
-    """A layer whose inputs lie along the first axis, where they were gathered."""
-    return torch.addmm(layer.bias[:, None], layer.weight, rows)
+class _Layers(nn.Module):
+    """Two layers, the same for all bins, convolutions, and a last one, of zeros at first."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, hidden, 1)
+        self.second = nn.Conv2d(hidden, hidden, 1)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(hidden, hidden, 3, padding=(1, dilation), dilation=(1, dilation))
+            for dilation in dilations
+        )
+        self.last = nn.Conv2d(hidden, outputs, 1)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(
+        self, state: Float32[Tensor, "batch inputs frames bins"]
+    ) -> Float[Tensor, "batch outputs frames bins"]:
+        state = self.second(self.first(state).relu())
+        for convolution in self.convolutions:
+            state = state + convolution(state.relu())
+        return self.last(state.relu())
 
 
 def save_repeats(repeats: Repeats, path: Path, metadata: dict[str, str]) -> None:

@@ -1,21 +1,39 @@
-"""Fitting what mends masks by what comes again: a few thousand numbers, some minutes.
+"""Fitting what mends masks by what comes again and by what is around.
 
 The error of a source's mask `m`, summed over the channels, is `m² ‖X‖² − 2 m Re Xᴴ S + ‖S‖²` in
-each bin, so that the stems themselves are not needed any more once the products are known.
+each bin, so that the stems themselves are not needed any more once the products are known. Masks,
+magnitudes and products of a song lie in files, of which steps read the frames that they need.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32
-from torch import Tensor
+from jaxtyping import Float, Float32, Int
+from torch import Tensor, nn
 
+from stemblend.devices import computes_bfloat16
+from stemblend.files import new_folder
 from stemblend.separators.joint import JointEstimator
-from stemblend.separators.repeats import Repeats, RepeatsConfig
+from stemblend.separators.repeats import Repeats, RepeatsConfig, Song
+from stemblend.training.ahead import Ahead
+from stemblend.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from stemblend.training.objective import ASKED_FOR
 from stemblend.training.schedule import cosine_factor
+
+PARTS = (1, 3)
+"""Frames are compared with those of the whole song, and with those of the same third of it: short
+songs have less that comes again, and masks must not suffer from that."""
+
+ALONE = len(PARTS)
+"""In place of a number of `PARTS`: frames are compared with none."""
+
+_DRAWN = (0.45, 0.4, 0.15)
+"""How often a song is learned from as a whole, in parts, and alone."""
 
 _SILENT_WEIGHT = 0.2
 """What a source counts where it is silent, when all that is estimated is an error."""
@@ -29,200 +47,391 @@ _DEVIATION = 0.05
 _ROUNDING = 1e-6
 """Share of a mixture's energy below which an error may be one of rounding."""
 
+_LOGIT_STEPS = 10.0
+"""Steps a unit in which logits of masks are stored."""
+
+_SHARE_STEPS = 64.0
+_LEAST_STORED = -1.5
+"""Least stored value of a source's product with the mixture over the mixture's power."""
+
+_STRETCH = 128
+"""Frames at a time in which errors are summed."""
+
+_WARM_UP = 30
 _WEIGHT_DECAY = 1e-2
 _CLIP = 1.0
+_SAVE_EVERY = 200
 
 
 @dataclass(frozen=True)
 class Example:
-    """Frames of a mixture, powers relative to its level.
+    """A song and what is known of it; its arrays lie in files.
 
     Attributes:
         name: of the song.
-        inputs: as `Repeats.inputs` gives them.
-        power: of the mixture, mean over the channels.
-        products: real part of the mixture's conjugate times each known source, mean over the
-            channels.
-        energy: of each known source, summed over all these frames and bins.
+        masks: logits of the masks in tenths, 128 added, `(frames, sources, bins)`.
+        magnitude: of the mixture relative to its level, `(frames, bins)`.
+        shares: real part of the mixture's conjugate times a source over the mixture's power, in
+            steps of 1/64 from −1.5 on, `(frames, known, bins)`.
+        known: the sources that are known.
+        seen: bins that count; above these a recording could hold nothing.
+        energy: of the known sources up to each frame, all bins that count, `(known, frames + 1)`.
+        similar: for each of `PARTS`, as `Repeats.similar` gives them.
+        cosines: for each of `PARTS`, as `Repeats.similar` gives them.
     """
 
     name: str
-    inputs: Float16[Tensor, "inputs chosen bins"]
-    power: Float32[Tensor, "chosen bins"]
-    products: Mapping[str, Float32[Tensor, "chosen bins"]]
-    energy: Mapping[str, float]
+    masks: np.ndarray
+    magnitude: np.ndarray
+    shares: np.ndarray
+    known: tuple[str, ...]
+    seen: int
+    energy: Mapping[str, np.ndarray]
+    similar: Int[np.ndarray, "parts frames similar"]
+    cosines: Float32[np.ndarray, "parts frames similar"]
+
+    def __len__(self) -> int:
+        return len(self.magnitude)
+
+    def masks_of(self, frames: Int[np.ndarray, " chosen"]) -> Float32[Tensor, "chosen sources _"]:
+        """Masks of some frames, between 0 and 1."""
+        return torch.from_numpy(self.masks[frames]).float().sub_(128).div_(_LOGIT_STEPS).sigmoid_()
+
+    def magnitude_of(self, frames: Int[np.ndarray, " chosen"]) -> Float32[Tensor, "chosen _"]:
+        """Magnitude of the mixture in some frames."""
+        return torch.from_numpy(self.magnitude[frames]).float()
+
+    def energy_of(self, source: str, first: int, end: int) -> float:
+        """Energy of a known source in some frames."""
+        return float(self.energy[source][end] - self.energy[source][first])
 
 
-def make_example(
-    name: str,
+def write_example(
+    folder: Path,
     estimator: JointEstimator,
     repeats: Repeats,
     mixture: Float32[np.ndarray, "channels samples"],
     stems: Mapping[str, Float32[np.ndarray, "channels samples"]],
-    rng: np.random.Generator,
-    frames: int,
-) -> Example | None:
-    """Turn a stretch of a song into an example.
+    bandwidth: float,
+) -> None:
+    """Turn a song into an example, atomically.
 
     Args:
-        name: of the song.
+        folder: to make; 9 to 15 kB a frame of the default network.
         estimator: gives the masks.
         repeats: of the structure that is to be fitted.
         mixture: of all that sounds.
         stems: those that are known.
-        rng: chooses the frames.
-        frames: how many at most.
-
-    Returns:
-        None for a stretch too short to hold a frame that sounds like another.
+        bandwidth: in Hz, up to which all that sounds was recorded.
     """
-    config = estimator.config
+    config, sources = estimator.config, repeats.config.sources
     masks, magnitude = estimator.stretch(mixture)
-    song = repeats.song(masks, magnitude.clone())
-    chosen = np.sort(rng.choice(len(masks), min(frames, len(masks)), replace=False))
-    similar, cosines = repeats.similar(song, chosen)
-    heard = similar[:, 0] >= 0
-    if not heard.any():
-        return None
-    chosen = chosen[heard]
-    inputs = repeats.inputs(song, chosen, similar[heard], cosines[heard])
-    level = magnitude.square().mean()
-    picked = torch.from_numpy(chosen)
+    level = float(magnitude.square().mean().sqrt().clamp_min(1e-9))
+    magnitude /= level
+    seen = min(config.bins, round(bandwidth * config.n_fft / config.sample_rate))
 
     def spectrogram(waveform: np.ndarray) -> Tensor:
         found = config.stft.forward(torch.from_numpy(np.ascontiguousarray(waveform)))
-        return found[:, : config.bins, picked].transpose(1, 2)
+        return found[:, : config.bins].transpose(1, 2) / level
 
-    heard_mixture = spectrogram(mixture)
-    products, energy = {}, {}
-    for source in repeats.config.sources:
-        if source in stems:
-            image = spectrogram(stems[source])
-            products[source] = (heard_mixture.conj() * image).real.mean(0) / level
-            energy[source] = float(image.abs().square().mean(0).double().sum() / level)
-    power = magnitude[picked].square() / level
-    return Example(name, inputs.half(), power, products, energy)
+    heard = spectrogram(mixture)
+    known = [source for source in sources if source in stems]
+    shares = np.empty((len(masks), len(known), config.bins), np.uint8)
+    energy = {}
+    for row, source in enumerate(known):
+        image = spectrogram(stems[source])
+        product = (heard.conj() * image).real.mean(0) / magnitude.square().clamp_min(1e-9)
+        steps = ((product - _LEAST_STORED) * _SHARE_STEPS).round_().clamp_(0, 255)
+        shares[:, row] = steps.numpy().astype(np.uint8)
+        own = image[..., :seen].abs().square().mean(0).sum(1, dtype=torch.float64)
+        energy[source] = np.concatenate([[0.0], np.cumsum(own.numpy())])
+    similar, cosines = [], []
+    for parts in PARTS:
+        edges = np.linspace(0, len(masks), parts + 1).astype(int)
+        found = [
+            repeats.similar(
+                repeats.song(masks[first:end], magnitude[first:end].clone()),
+                np.arange(end - first),
+            )
+            for first, end in pairwise(edges)
+        ]
+        moved = [
+            np.where(indices < 0, -1, indices + first)
+            for (indices, _), first in zip(found, edges, strict=False)
+        ]
+        similar.append(np.concatenate(moved))
+        cosines.append(np.concatenate([values for _, values in found]))
+    logits = torch.logit(masks.float(), 1e-6).mul_(_LOGIT_STEPS).add_(128).round_().clamp_(0, 255)
+    with new_folder(folder) as whole:
+        np.save(whole / "masks.npy", logits.numpy().astype(np.uint8))
+        np.save(whole / "magnitude.npy", magnitude.numpy().astype(np.float16))
+        np.save(whole / "shares.npy", shares)
+        np.save(whole / "energy.npy", np.reshape(list(energy.values()), (len(known), -1)))
+        np.save(whole / "similar.npy", np.stack(similar))
+        np.save(whole / "cosines.npy", np.stack(cosines))
+        (whole / "known.json").write_text(json.dumps({"known": known, "seen": seen}))
+
+
+def read_example(folder: Path) -> Example:
+    """Open what `write_example` wrote; its name is that of the folder."""
+    described = json.loads((folder / "known.json").read_text())
+    known = tuple(described["known"])
+
+    def stored(name: str) -> np.ndarray:
+        return np.load(folder / f"{name}.npy", mmap_mode="c")
+
+    return Example(
+        name=folder.name,
+        masks=stored("masks"),
+        magnitude=stored("magnitude"),
+        shares=stored("shares"),
+        known=known,
+        seen=described["seen"],
+        energy=dict(zip(known, stored("energy"), strict=True)),
+        similar=stored("similar"),
+        cosines=stored("cosines"),
+    )
+
+
+def inputs_of(
+    example: Example, repeats: Repeats, first: int, end: int, part: int
+) -> Float32[Tensor, "inputs frames bins"]:
+    """What `Repeats` gets of some frames that follow each other.
+
+    Args:
+        example: where the frames are.
+        repeats: of the structure that it was made for.
+        first: the first of them.
+        end: the first that is none of them.
+        part: which of `PARTS`, or `ALONE`.
+    """
+    frames = np.arange(first, end)
+    if part == ALONE:
+        similar, cosines = np.full((len(frames), 1), -1), np.zeros((len(frames), 1), np.float32)
+    else:
+        similar, cosines = example.similar[part, first:end], example.cosines[part, first:end]
+    needed = np.concatenate([frames, similar.ravel()])
+    # only the frames that are needed, and where they lie among these
+    song = Song(
+        example.masks_of(needed), example.magnitude_of(needed), np.empty((0, 0), np.float32)
+    )
+    places = len(frames) + np.arange(similar.size).reshape(similar.shape)
+    return repeats.inputs(song, np.arange(len(frames)), np.where(similar < 0, -1, places), cosines)
 
 
 def _terms(
-    example: Example, masks: Mapping[str, Tensor], rows: Tensor
-) -> dict[str, tuple[Tensor, float]]:
-    """Error of each source in some frames without its own energy there, and of which it is."""
-    power = example.power[rows]
-    return {
-        source: (
-            # what is left is small beside what it is the difference of
-            (mask.square() * power - 2 * mask * example.products[source][rows]).double().sum(),
-            example.energy[source],
-        )
-        for source, mask in masks.items()
-    }
+    example: Example, masks: Float[Tensor, "sources frames bins"], first: int, rows: Sequence[int]
+) -> list[Tensor]:
+    """Error of each known source in some frames, without its own energy there."""
+    frames, seen = np.arange(first, first + masks.shape[1]), example.seen
+    power = example.magnitude_of(frames)[:, :seen].square()
+    shares = torch.from_numpy(example.shares[frames][..., :seen]).float()
+    shares = shares.div_(_SHARE_STEPS).add_(_LEAST_STORED)
+    # what is left is small beside what it is the difference of
+    return [
+        ((masks[row][:, :seen] - 2 * shares[:, number]) * masks[row][:, :seen] * power)
+        .double()
+        .sum()
+        for number, row in enumerate(rows)
+    ]
 
 
 def errors(
-    repeats: Repeats | None, example: Example, sources: Sequence[str]
-) -> dict[str, Float[Tensor, ""]]:
-    """Error energies of the known sources among some.
+    example: Example, sources: Sequence[str], repeats: Repeats | None = None, part: int = ALONE
+) -> dict[str, float]:
+    """Error energies of the known sources.
 
     Args:
-        repeats: mends the masks; None leaves them as they are.
-        example: frames of a mixture.
+        example: a song.
         sources: those that there are masks of, in their order.
+        repeats: mends the masks; None leaves them as they are.
+        part: which of `PARTS`, or `ALONE`.
 
     Returns:
         Relative to the mixture's level, as all in `Example`; at least what may be rounding.
     """
-    given = example.inputs.float()
-    masks = given[: len(sources)].sigmoid() if repeats is None else repeats(given)
-    known = {s: m for s, m in zip(sources, masks, strict=True) if s in example.energy}
-    terms = _terms(example, known, torch.arange(len(example.power)))
-    floor = _ROUNDING * float(example.power.double().sum())
-    return {source: (term + energy).clamp_min(floor) for source, (term, energy) in terms.items()}
+    rows = [sources.index(source) for source in example.known]
+    sums = np.array([example.energy_of(source, 0, len(example)) for source in example.known])
+    for first in range(0, len(example), _STRETCH):
+        end = min(first + _STRETCH, len(example))
+        if repeats is None:
+            masks = example.masks_of(np.arange(first, end)).transpose(0, 1)
+        else:
+            start = max(first - repeats.config.reach, 0)
+            last = min(end + repeats.config.reach, len(example))
+            with torch.inference_mode(), _rounded():
+                given = inputs_of(example, repeats, start, last, part)
+                masks = repeats(given[None])[0, :, first - start : end - start]
+        sums += [float(term) for term in _terms(example, masks, first, rows)]
+    floor = _ROUNDING * _power(example)
+    return {s: max(error, floor) for s, error in zip(example.known, sums, strict=True)}
 
 
-def gains(repeats: Repeats, examples: Sequence[Example]) -> dict[str, list[float]]:
-    """By how many dB errors fall, a source and example; only where the source is heard.
+def gains(repeats: Repeats, example: Example, part: int) -> dict[str, float]:
+    """By how many dB the errors of a song's sources fall; only of those that are heard.
 
     Without the filter that comes after the masks.
+
+    Args:
+        repeats: mends the masks.
+        example: a song.
+        part: which of `PARTS`, or `ALONE`.
     """
-    sources = repeats.config.sources
-    found: dict[str, list[float]] = {source: [] for source in sources}
-    for example in examples:
-        with torch.inference_mode():
-            before, after = (errors(how, example, sources) for how in (None, repeats))
-        for source, error in before.items():
-            if example.energy[source] > _LEAST_SHARE * float(example.power.sum()):
-                found[source].append(10 * float(torch.log10(error / after[source])))
-    return found
+    sources, floor = repeats.config.sources, _LEAST_SHARE * _power(example)
+    after = errors(example, sources, repeats, part)
+    return {
+        source: 10 * float(np.log10(before / after[source]))
+        for source, before in errors(example, sources).items()
+        if example.energy[source][-1] > floor
+    }
 
 
 def fit_repeats(
     config: RepeatsConfig,
     examples: Sequence[Example],
     *,
-    steps: int = 500,
-    batch: int = 10,
-    frames: int = 16,
-    learning_rate: float = 1e-2,
+    steps: int,
+    batch: int = 8,
+    frames: int = 24,
+    learning_rate: float = 4e-3,
     seed: int = 0,
+    start: Repeats | None = None,
+    checkpoint: Path | None = None,
+    report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Repeats:
     """Fit to examples, each source's error relative to that of the masks as they were.
 
     Args:
         config: the structure, that with which the examples were made.
-        examples: several of one name are one song of which one is drawn at a time.
+        examples: songs of more frames than are drawn.
         steps: of Adam with decoupled weight decay, the learning rate falling along a cosine.
-        batch: songs in a step.
-        frames: of each.
+        batch: stretches in a step, each of another song.
+        frames: of a stretch, whose errors count.
         learning_rate: the highest.
         seed: of weights and draws.
+        start: of the same structure, to go on from; it stays as it is.
+        checkpoint: a file, written now and then, from which a stopped fit goes on.
+        report: is told each step's number and loss.
+
+    Raises:
+        DataError: if the checkpoint belongs to another fit, or is damaged.
     """
     rng = np.random.default_rng(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         repeats = Repeats(config)
-    _standardise(repeats, examples)
-    songs: dict[str, list[tuple[Example, dict[str, float]]]] = {}
-    for example in examples:
-        with torch.inference_mode():
-            before = errors(None, example, config.sources)
-        floor = _LEAST_SHARE * float(example.power.sum())
-        scales = {s: float(e) + (0 if example.energy[s] else floor) for s, e in before.items()}
-        kept = {s: v for s, v in scales.items() if not 0 < example.energy[s] < floor}
-        if kept:
-            songs.setdefault(example.name, []).append((example, kept))
-    names = sorted(songs)
+    if start is None:
+        _standardise(repeats, examples)
+    else:
+        repeats.load_state_dict(start.state_dict())
+    around = config.reach
+    usable = [e for e in examples if len(e) > frames + 2 * around]
+    wanted = [_wanted(example, config.sources) for example in usable]
     optimiser = torch.optim.AdamW(repeats.parameters(), learning_rate, weight_decay=_WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: cosine_factor(step, steps, 1.0)
-    )
-    for _ in range(steps):
-        loss = torch.zeros(())
-        drawn = rng.choice(len(names), min(batch, len(names)), replace=False)
-        for name in (names[number] for number in drawn):
-            example, scales = songs[name][rng.integers(len(songs[name]))]
-            total = len(example.power)
-            rows = torch.from_numpy(rng.choice(total, min(frames, total), replace=False))
-            masks = repeats(example.inputs[:, rows].float())
-            named = dict(zip(config.sources, masks, strict=True))
-            terms = _terms(example, {source: named[source] for source in scales}, rows)
-            for source, (term, energy) in terms.items():
-                weight = ASKED_FOR[source] * (1 if energy else _SILENT_WEIGHT)
-                share = (term * (total / len(rows)) + energy) / scales[source]
-                loss = loss + weight * share / len(drawn)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(repeats.parameters(), _CLIP)
-        optimiser.step()
-        schedule.step()
+    described = json.dumps([config.model_dump_json(), steps, batch, frames, learning_rate, seed])
+    progress = Progress()
+    if checkpoint is not None and checkpoint.exists():
+        progress = load_checkpoint(checkpoint, repeats, optimiser, rng, described.__eq__)
+
+    def draw(rng: np.random.Generator) -> list[tuple[int, int, Tensor]]:
+        drawn = []
+        for number in rng.choice(len(usable), min(batch, len(usable)), replace=False):
+            first = int(rng.integers(around, len(usable[number]) - frames - around))
+            part = int(rng.choice(len(_DRAWN), p=_DRAWN))
+            given = inputs_of(
+                usable[number], repeats, first - around, first + frames + around, part
+            )
+            drawn.append((int(number), first, given))
+        return drawn
+
+    with Ahead(draw, rng) as batches:
+        for step in range(progress.step, steps):
+            drawn = batches.take()
+            given = torch.stack([given for _, _, given in drawn])
+            with _rounded():
+                mended = repeats(given)
+            inside = slice(around, around + frames)
+            loss = torch.zeros((), dtype=torch.float64)
+            for row, (number, first, _) in enumerate(drawn):
+                before = given[row, : len(config.sources), inside].sigmoid()
+                share = _loss(
+                    usable[number], wanted[number], mended[row, :, inside], before, first, config
+                )
+                loss = loss + share / len(drawn)
+            factor = min(1.0, (step + 1) / _WARM_UP) * cosine_factor(step, steps, 1.0)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate * factor
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(repeats.parameters(), _CLIP)
+            optimiser.step()
+            report(step + 1, loss.item())
+            if checkpoint is not None and (step + 1) % _SAVE_EVERY == 0:
+                progress.step = step + 1
+                save_checkpoint(checkpoint, repeats, optimiser, batches.state, progress, described)
     return repeats.eval().requires_grad_(False)
 
 
+def _loss(
+    example: Example,
+    wanted: Mapping[str, tuple[float, float]],
+    mended: Float32[Tensor, "sources frames bins"],
+    before: Float32[Tensor, "sources frames bins"],
+    first: int,
+    config: RepeatsConfig,
+) -> Tensor:
+    """By what share errors change, over that of the song and that of the stretch."""
+    rows = [config.sources.index(source) for source in example.known]
+    count = mended.shape[1]
+    loss = torch.zeros((), dtype=torch.float64)
+    terms = zip(
+        example.known,
+        _terms(example, mended, first, rows),
+        _terms(example, before, first, rows),
+        strict=True,
+    )
+    for source, now, then in terms:
+        if source in wanted:
+            weight, error = wanted[source]
+            own = max(float(then) + example.energy_of(source, first, first + count), 0.0)
+            # a stretch whose error is gross is not to drown all others
+            scale = (error * count / len(example) + own) / 2
+            loss = loss + weight * (now - then) / scale
+    return loss
+
+
+def _wanted(example: Example, sources: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Weight and error before of those sources that are learned from."""
+    floor = _LEAST_SHARE * _power(example)
+    found = {}
+    for source, before in errors(example, sources).items():
+        energy = example.energy[source][-1]
+        if energy > floor:
+            found[source] = (ASKED_FOR[source], before)
+        elif energy == 0:
+            found[source] = (ASKED_FOR[source] * _SILENT_WEIGHT, before + floor)
+    return found
+
+
+def _power(example: Example) -> float:
+    """Energy of the mixture in the bins that count."""
+    magnitude = example.magnitude[:, : example.seen]
+    return float(np.square(magnitude, dtype=np.float32).sum(dtype=np.float64))
+
+
+def _rounded() -> torch.autocast:
+    """As in use, see `JointEstimator`."""
+    enabled = computes_bfloat16(torch.device("cpu"))
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+
 def _standardise(repeats: Repeats, examples: Sequence[Example]) -> None:
-    """Set mean and deviation of the inputs from every fifth frame."""
+    """Set mean and deviation of the inputs from some frames in the middle of each song."""
     means, deviations = [], []
     for example in examples:
-        some = repeats.bounded(example.inputs[:, ::5].float()).flatten(1)
+        middle = len(example) // 2
+        end = min(middle + _STRETCH // 4, len(example))
+        some = repeats.bounded(inputs_of(example, repeats, middle, end, 0)[None])[0].flatten(1)
         means.append(some.mean(1))
         deviations.append(some.std(1))
     repeats.input_mean.copy_(torch.stack(means).mean(0))
