@@ -28,6 +28,7 @@ from rich.console import Console
 from stemblend.audio import resample
 from stemblend.datasets import Track, open_dataset
 from stemblend.datasets.base import ACCOMPANIMENT
+from stemblend.errors import StemblendError
 from stemblend.parallel import in_threads
 from stemblend.separators import SOURCES
 from stemblend.separators.bandsplit import BandSplit
@@ -205,7 +206,7 @@ def prepare(
 
 
 def main() -> None:
-    """Fit, print what it is worth, and write."""
+    """Fit, write, and print what it is worth."""
     parser = argparse.ArgumentParser(description="Fit what mends masks by what comes again.")
     parser.add_argument("weights", type=Path)
     parser.add_argument(
@@ -230,6 +231,14 @@ def main() -> None:
     parser.add_argument("--licence", default="")
     parser.add_argument("--training-data", default="")
     arguments = parser.parse_args()
+    try:
+        fit(arguments, parser)
+    except StemblendError as error:
+        parser.error(str(error))
+
+
+def fit(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Do what the command line asks for; the parser says what is wrong with it."""
     network = load_network(arguments.weights)
     if not isinstance(network, BandSplit):
         parser.error(f"{arguments.weights} holds no band-split network; name the weights of one")

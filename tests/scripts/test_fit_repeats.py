@@ -80,6 +80,14 @@ def test_examples_are_made_once(arguments, tmp_path, monkeypatch):
         assert torch.equal(value, first[name])
 
 
+def test_the_work_of_another_fit_is_refused(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("stemblend.training.repeats._SAVE_EVERY", 2)
+    arguments("--out", str(tmp_path / "again.safetensors"))
+    with pytest.raises(SystemExit):
+        arguments("--out", str(tmp_path / "again.safetensors"), steps=4)
+    assert "belongs to a run of another" in capsys.readouterr().err
+
+
 def test_a_voice_is_softer_than_the_music(arguments, tmp_path):
     games = open_dataset(tmp_path / "games").tracks()
     voices = [open_dataset(tmp_path / "voices").tracks()]

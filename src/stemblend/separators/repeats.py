@@ -6,10 +6,11 @@ that it gave are compared, frame by frame, with those of the frames that sound m
 the vocals are taken away. Where the same bar came before without a voice, what the vocals' mask
 takes now and left then is voice, and what it takes both times is likely none.
 
-A small convolutional network learned what to make of that: it sees the masks' logits, how loud the
-rest of each source is in the similar frames relative to the frame itself, and how similar they are,
-of a bin and those around it, and gives a correction of the logits. It works bin by bin, where the
-band-split network describes a whole band by a few numbers, so that it also sharpens its masks.
+A small network, the same for each bin, learned what to make of that: it sees the masks' logits, how
+loud the rest of each source is in the similar frames relative to the frame itself, and how similar
+they are, and gives a correction of the logits. For some sources, the vocals unless told otherwise,
+convolutions see the bins around it, too: the band-split network describes a whole band by a few
+numbers, which they tell apart.
 """
 
 import json
@@ -61,7 +62,8 @@ class RepeatsConfig(BaseModel):
         bins: that there are masks of.
         hidden: width of the layers.
         wide: those whose masks are mended by what is around a bin, too.
-        wide_bins: up to which these are mended; there is little of a voice above 8 kHz.
+        wide_bins: how many bins of these are mended, from the lowest on; there is little of a voice
+            above 8 kHz.
         dilations: of each convolution over three frames and three bins, along the bins, for these.
         similar: how many similar frames are looked at.
         bands: in which frames are compared.
