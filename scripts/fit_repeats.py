@@ -15,6 +15,7 @@ a stopped fit. A new one may begin with what an earlier one wrote.
 """
 
 import argparse
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
@@ -35,14 +36,8 @@ from stemblend.separators.bandsplit import BandSplit
 from stemblend.separators.joint import JointEstimator
 from stemblend.separators.repeats import Repeats, RepeatsConfig, load_repeats, save_repeats
 from stemblend.separators.weights import load_network
-from stemblend.training.repeats import (
-    PARTS,
-    Example,
-    fit_repeats,
-    gains,
-    read_example,
-    write_example,
-)
+from stemblend.training.repeats import fit_repeats, gains
+from stemblend.training.repeats_examples import PARTS, Example, read_example, write_example
 
 CONSOLE = Console(width=110)
 SECONDS = 60.0
@@ -257,6 +252,11 @@ def fit(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     songs = [(Path(folder), int(count)) for folder, count in arguments.songs]
     jobs = plan(songs, arguments.voices, arguments.validation, rng)
     arguments.work.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256(arguments.weights.read_bytes()).hexdigest()
+    made_for = arguments.work / "weights.sha256"
+    if made_for.exists() and made_for.read_text() != digest:
+        parser.error(f"{arguments.work} holds examples of other weights; name another folder")
+    made_for.write_text(digest)
 
     def example(job: Job) -> Example | None:
         found = prepare(job, estimator, config, arguments.work, arguments.seed)

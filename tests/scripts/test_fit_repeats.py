@@ -88,6 +88,15 @@ def test_the_work_of_another_fit_is_refused(arguments, tmp_path, monkeypatch, ca
     assert "belongs to a run of another" in capsys.readouterr().err
 
 
+def test_examples_of_other_weights_are_refused(arguments, tmp_path, capsys):
+    arguments("--out", str(tmp_path / "again.safetensors"))
+    torch.manual_seed(1)
+    save_network(BandSplit(STRUCTURE), tmp_path / "net.safetensors", {})
+    with pytest.raises(SystemExit):
+        arguments("--out", str(tmp_path / "again.safetensors"))
+    assert "holds examples of other weights" in capsys.readouterr().err
+
+
 def test_a_voice_is_softer_than_the_music(arguments, tmp_path):
     games = open_dataset(tmp_path / "games").tracks()
     voices = [open_dataset(tmp_path / "voices").tracks()]

@@ -8,15 +8,8 @@ from stemblend.errors import DataError
 from stemblend.separators import SOURCES, BandSplit, BandSplitConfig
 from stemblend.separators.joint import JointEstimator
 from stemblend.separators.repeats import Repeats, RepeatsConfig
-from stemblend.training.repeats import (
-    ALONE,
-    errors,
-    fit_repeats,
-    gains,
-    inputs_of,
-    read_example,
-    write_example,
-)
+from stemblend.training.repeats import errors, fit_repeats, gains
+from stemblend.training.repeats_examples import ALONE, inputs_of, read_example, write_example
 
 STRUCTURE = BandSplitConfig(
     blocks=1, features=5, cells=6, hidden=10, bands=6, narrowest=3, bandwidth=3000, n_fft=128,
@@ -133,8 +126,9 @@ def test_a_stopped_fit_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
     assert told == [5, 6, 7, 8, 9, 10]
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value)
-    with pytest.raises(DataError, match="another"):
-        fit_repeats(CONFIG, examples, steps=11, batch=2, checkpoint=checkpoint)
+    for other in ({"steps": 11}, {"start": whole}):
+        with pytest.raises(DataError, match="another"):
+            fit(checkpoint=checkpoint, **other)
 
 
 def test_a_fit_goes_on_from_an_earlier_one(tmp_path):
