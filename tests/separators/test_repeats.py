@@ -238,12 +238,18 @@ def test_a_stretch_has_the_masks_of_its_windows():
     torch.testing.assert_close(masks[near].float(), first[near], atol=0.02, rtol=0)
 
 
-def test_one_source_alone():
-    config = CONFIG.model_copy(update={"sources": ("vocals",), "wide": ()})
+@pytest.mark.parametrize("wide", [(), ("vocals",)])
+def test_one_source_alone(wide):
+    config = CONFIG.model_copy(update={"sources": ("vocals",), "wide": wide})
     network = small_network().narrowed(["vocals"])
     song = noise(2, 50_000)
-    separator = NetworkSeparator({"vocals": network}, repeats=small_repeats(config))
-    assert separator.estimate(song).shape == (1, 2, 50_000)
+    mended = NetworkSeparator({"vocals": network}, repeats=small_repeats(config)).estimate(song)
+    assert mended.shape == (1, 2, 50_000)
+    plain = NetworkSeparator({"vocals": network}).estimate(song)
+    assert np.square(mended - plain).mean() > 1e-3 * np.square(plain).mean()
+
+
+def test_what_there_is_no_mask_of_is_refused():
     with pytest.raises(ValidationError, match="vocals is none of the sources drums"):
         RepeatsConfig(sources=("drums",))
     with pytest.raises(ValidationError, match="bass is none of the sources vocals"):
