@@ -6,7 +6,7 @@ Mono noise at 44.1 kHz (1024/512) and a fixed dictionary, by default 4 x 250 bas
 take turns, round after round, so that other work on the machine hits all of them; the best round
 of each counts. "Bare products" are the matrix products alone that an update cannot do without: by
 torch's own routine on the whole song at once, and by the faster one that stemblend uses (see
-`stemblend.factorisation.products`) on blocks as small as its. The last table fits a ten-minute song
+`stemblend.separators.nmf.products`) on blocks as small. The last table fits a ten-minute song
 and tells the memory beyond its input and result.
 """
 
@@ -22,8 +22,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stemblend.factorisation import fit_activations
-from stemblend.factorisation.products import multiplier
+from stemblend.separators.nmf.products import multiplier
+from stemblend.separators.nmf.updates import fit_activations
 
 RATE, BINS, HOP = 44100, 513, 512
 

@@ -38,8 +38,8 @@ def noise(seconds: float) -> np.ndarray:
 
 
 def nug(name: str, seconds: float, iterations: int) -> Task:
-    from stemblend.separators.nug import EMConfig, NUGSeparator
-    from stemblend.separators.spectra import SpectraConfig, SpectraNetwork
+    from stemblend.separators.nug.network import SpectraConfig, SpectraNetwork
+    from stemblend.separators.nug.separator import EMConfig, NUGSeparator
 
     count, update = NUG[name]
     configs = [SpectraConfig(), SpectraConfig(inputs=4, components=64)][:count]

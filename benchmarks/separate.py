@@ -29,7 +29,7 @@ RATE = 44100
 
 def write_song(path: Path, seconds: int) -> None:
     """A song made in code, repeated until it is long enough."""
-    from stemblend.datasets.synthetic import render_song
+    from stemblend.synthesis.composed.songs import render_song
 
     mixture = np.sum(list(render_song(1, seconds=20.0, sample_rate=RATE).values()), axis=0).T
     with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from stemblend.separators.bandsplit import BandSplit
-from stemblend.separators.weights import Network, load_network, save_network
+from stemblend.models.networks import Network, load_network, save_network
+from stemblend.separators.bandsplit.network import BandSplit
 from stemblend.training.config import ALL_SOURCES
 
 

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from stemblend.separators.weights import load_network
-from stemblend.training.augmentation import scale, through_codec
-from stemblend.training.batch import Batch
+from stemblend.mixing.augmentation import scale, through_codec
+from stemblend.mixing.batch import Batch
+from stemblend.mixing.collections import load_collections
+from stemblend.mixing.excerpts import USUAL_LEVEL
+from stemblend.mixing.recordings import Recording
+from stemblend.models.networks import load_network
 from stemblend.training.config import TrainingConfig
-from stemblend.training.data import load_data
-from stemblend.training.excerpts import USUAL_LEVEL
-from stemblend.training.recordings import Recording
-from stemblend.training.trainer import train
+from stemblend.training.loop import train
 from stemblend.training.validation import validate, validation_batches
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -82,7 +82,9 @@ def main() -> None:
     arguments = parser.parse_args()
     base = TrainingConfig.from_toml(arguments.config)
     cache = arguments.cache or arguments.folder / "cache"
-    _, (songs, clips, *_) = load_data(base, cache)
+    _, (songs, clips, *_) = load_collections(
+        base.data, base.network.sample_rate, base.hold_out_every, cache
+    )
     targets, rate = base.targets, base.network.sample_rate
     plain = validation_batches(base, songs)
     usual = [levelled(s, b, targets) for s, b in zip(songs, plain, strict=True)]

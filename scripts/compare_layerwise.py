@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemblend.evaluation.canvas import new_figure, style
-from stemblend.separators.fnn import FNN, FNNConfig
-from stemblend.separators.weights import load_network, save_network
-from stemblend.training.batch import Batch
+from stemblend.mixing.batch import Batch
+from stemblend.mixing.collections import load_collections
+from stemblend.models.networks import load_network, save_network
+from stemblend.reports.page import new_figure, style
+from stemblend.separators.fnn.layerwise import train_layerwise
+from stemblend.separators.fnn.lbfgs import relu_layers
+from stemblend.separators.fnn.network import FNN, FNNConfig
+from stemblend.separators.fnn.samples import Samples, open_samples
 from stemblend.training.config import TrainingConfig
-from stemblend.training.data import load_data
-from stemblend.training.layerwise import train_layerwise
-from stemblend.training.lbfgs import relu_layers
-from stemblend.training.samples import Samples, open_samples
+from stemblend.training.loop import WEIGHTS
 from stemblend.training.start import build_network
-from stemblend.training.trainer import WEIGHTS
 from stemblend.training.validation import validate, validation_batches
 
 CPU = torch.device("cpu")
@@ -209,7 +209,9 @@ def main() -> None:
     for name, variant in variants.items():
         print(train_layerwise(variant, runs[name], cache=cache), flush=True)
     logs = {name: read_log(run) for name, run in runs.items()}
-    data, validation = load_data(config, cache)
+    data, validation = load_collections(
+        config.data, config.network.sample_rate, config.hold_out_every, cache
+    )
     held = validation_batches(config, [song for part in validation for song in part])
     network = cast(FNN, build_network(config))
     samples = open_samples(config, network, data, settings.samples, cache)

@@ -15,8 +15,8 @@ from PIL import Image
 import stemblend
 from stemblend.datasets.folder import find_tracks
 from stemblend.defaults import MODEL
-from stemblend.plots import draw_spectrograms
-from stemblend.separators import SOURCES
+from stemblend.interfaces import SOURCES
+from stemblend.reports.spectrograms import draw_spectrograms
 
 
 def main() -> None:

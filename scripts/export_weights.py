@@ -19,10 +19,10 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from stemblend.files import replacing
-from stemblend.separators import SOURCES
-from stemblend.separators.weights import load_network, save_network
+from stemblend.interfaces import SOURCES
+from stemblend.models.networks import load_network, save_network
 from stemblend.training.config import ALL_SOURCES
+from stemblend.util.files import replacing
 
 
 def main() -> None:

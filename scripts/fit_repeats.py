@@ -30,14 +30,24 @@ from stemblend.audio import resample
 from stemblend.datasets import Track, open_dataset
 from stemblend.datasets.base import ACCOMPANIMENT
 from stemblend.errors import StemblendError
-from stemblend.parallel import in_threads
-from stemblend.separators import SOURCES
-from stemblend.separators.bandsplit import BandSplit
-from stemblend.separators.joint import JointEstimator
-from stemblend.separators.repeats import Repeats, RepeatsConfig, load_repeats, save_repeats
-from stemblend.separators.weights import load_network
-from stemblend.training.repeats import fit_repeats, gains
-from stemblend.training.repeats_examples import PARTS, Example, read_example, write_example
+from stemblend.interfaces import SOURCES
+from stemblend.models.networks import load_network
+from stemblend.separators.bandsplit.network import BandSplit
+from stemblend.separators.bandsplit.refinement import (
+    Repeats,
+    RepeatsConfig,
+    load_repeats,
+    save_repeats,
+)
+from stemblend.separators.bandsplit.refinement_examples import (
+    PARTS,
+    Example,
+    read_example,
+    write_example,
+)
+from stemblend.separators.bandsplit.refinement_training import fit_repeats, gains
+from stemblend.separators.bandsplit.separator import JointEstimator
+from stemblend.util.parallel import in_threads
 
 CONSOLE = Console(width=110)
 SECONDS = 60.0

@@ -22,7 +22,7 @@ import soundfile
 from debian_packages import fetch, pieces
 from rich.progress import track
 
-from stemblend.files import replacing
+from stemblend.util.files import replacing
 
 PACKAGES = (
     *("a7xpg-data", "amoebax-data", "angrydd", "ardentryst", "asc-music", "berusky2-data"),

@@ -25,7 +25,7 @@ from debian_packages import fetch, pieces
 from jaxtyping import Float32
 from rich.progress import track
 
-from stemblend.files import replacing
+from stemblend.util.files import replacing
 
 Wave = Float32[np.ndarray, " samples"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stemblend.separators.bandsplit import BandSplit
-from stemblend.separators.weights import load_network, save_network
+from stemblend.models.networks import load_network, save_network
+from stemblend.separators.bandsplit.network import BandSplit
 from stemblend.training.config import ALL_SOURCES
 
 SIZES = ("blocks", "cells", "features")

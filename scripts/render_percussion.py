@@ -19,7 +19,7 @@ import soundfile
 from rich.progress import track
 from sample_soundfont import RATE, open_soundfont
 
-from stemblend.datasets.rendering import effects
+from stemblend.synthesis.sampled import effects
 
 SECONDS = 20
 KITS = (0, 8, 16, 24, 25, 32, 40)

@@ -21,8 +21,9 @@ from pathlib import Path
 
 from rich.progress import track
 
-from stemblend.datasets import rendered, synthetic
-from stemblend.datasets.rendered import SampleBank
+from stemblend.synthesis.composed import songs as synthetic
+from stemblend.synthesis.sampled import songs as rendered
+from stemblend.synthesis.sampled.songs import SampleBank
 
 KINDS = ("rendered", "soundfont", "synthetic", "electronic")
 RENDERED = (*range(90), *range(5000, 5080))

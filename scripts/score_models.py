@@ -16,7 +16,7 @@ from rich.table import Table
 
 import stemblend
 from stemblend.datasets.folder import find_tracks
-from stemblend.separators import SOURCES
+from stemblend.interfaces import SOURCES
 
 
 def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:

@@ -23,10 +23,10 @@ import numpy as np
 import soundfile
 from rich.progress import track
 
-from stemblend.datasets.synthesis.composition import compose
-from stemblend.datasets.synthesis.score import Phrase, frequency
-from stemblend.datasets.synthesis.singer import CONTROL, Singer, draw_singer, sung_pitch
-from stemblend.files import new_folder
+from stemblend.synthesis.composed.composition import compose
+from stemblend.synthesis.composed.score import Phrase, frequency
+from stemblend.synthesis.composed.singer import CONTROL, Singer, draw_singer, sung_pitch
+from stemblend.util.files import new_folder
 
 VOICES = Path("/usr/share/mbrola")
 """Where Debian keeps the databases."""

@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 from rich.progress import track
 
-from stemblend.files import new_folder
+from stemblend.util.files import new_folder
 
 RATE = 44100
 SECONDS, LEAST = 60.0, 20.0

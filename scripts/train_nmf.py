@@ -23,19 +23,13 @@ from rich.table import Table
 
 from stemblend.datasets.base import SOURCES, Track
 from stemblend.datasets.folder import find_tracks
-from stemblend.evaluation import sdr
-from stemblend.factorisation import (
-    Factorisation,
-    Mixing,
-    NMFConfig,
-    save_factorisation,
-    train_deepnmf,
-    train_dnmf,
-    train_snmf,
-)
-from stemblend.model_writers import save_factorisation_model
-from stemblend.separation.blocks import estimate_in_blocks
-from stemblend.separators.nmf import NMFSeparator
+from stemblend.metrics.sdr import sdr
+from stemblend.models.export import save_factorisation_model
+from stemblend.separation.overlap_add import estimate_in_blocks
+from stemblend.separators.nmf.model import Factorisation, NMFConfig, save_factorisation
+from stemblend.separators.nmf.separator import NMFSeparator
+from stemblend.separators.nmf.training import train_deepnmf, train_dnmf, train_snmf
+from stemblend.separators.nmf.training_data import Mixing
 
 CONSOLE = Console(width=110)
 

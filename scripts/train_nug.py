@@ -15,11 +15,11 @@ from pathlib import Path
 from rich.console import Console
 
 from stemblend.datasets.folder import find_tracks
-from stemblend.model_writers import save_nug
-from stemblend.separators.nug import VARIANTS, EMConfig
-from stemblend.separators.spectra import SpectraConfig, load_spectra, save_spectra
-from stemblend.training.nug import train_nug
-from stemblend.training.nug_config import NUGTraining
+from stemblend.models.export import save_nug
+from stemblend.separators.nug.network import SpectraConfig, load_spectra, save_spectra
+from stemblend.separators.nug.separator import VARIANTS, EMConfig
+from stemblend.separators.nug.training import train_nug
+from stemblend.separators.nug.training_config import NUGTraining
 
 CONSOLE = Console(width=110)
 

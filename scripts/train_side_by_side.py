@@ -16,8 +16,8 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from stemblend.separators import SOURCES
-from stemblend.separators.weights import load_network, save_network
+from stemblend.interfaces import SOURCES
+from stemblend.models.networks import load_network, save_network
 from stemblend.training.config import ALL_SOURCES
 
 

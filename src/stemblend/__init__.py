@@ -12,20 +12,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stemblend.blending import Blend
-    from stemblend.models import load, registry
-    from stemblend.separation.api import separate, separate_file
+    from stemblend.api import separate, separate_file
+    from stemblend.interfaces import Separator
+    from stemblend.models.registry import load, registry
     from stemblend.separation.stems import Stems
-    from stemblend.separators import Separator
+    from stemblend.separators.blend.blend import Blend
 
 _HOMES = {
-    "Blend": "stemblend.blending",
-    "Separator": "stemblend.separators",
+    "Blend": "stemblend.separators.blend.blend",
+    "Separator": "stemblend.interfaces",
     "Stems": "stemblend.separation.stems",
-    "load": "stemblend.models",
-    "registry": "stemblend.models",
-    "separate": "stemblend.separation.api",
-    "separate_file": "stemblend.separation.api",
+    "load": "stemblend.models.registry",
+    "registry": "stemblend.models.registry",
+    "separate": "stemblend.api",
+    "separate_file": "stemblend.api",
 }
 
 __all__ = ["Blend", "Separator", "Stems", "load", "registry", "separate", "separate_file"]

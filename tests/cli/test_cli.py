@@ -16,9 +16,11 @@ from stemblend.cli import app
 from stemblend.cli.console import report_errors
 from stemblend.cli.separate import find_songs
 from stemblend.errors import AudioError, StemblendError
-from stemblend.models import registry
-from stemblend.separators import BLSTM, FNN, SOURCES, BLSTMConfig, FNNConfig
-from stemblend.separators.weights import save_network
+from stemblend.interfaces import SOURCES
+from stemblend.models.networks import save_network
+from stemblend.models.registry import registry
+from stemblend.separators.blstm import BLSTM, BLSTMConfig
+from stemblend.separators.fnn.network import FNN, FNNConfig
 
 RATE = 44100
 

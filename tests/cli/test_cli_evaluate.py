@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from stemblend.cli.evaluate import evaluate
 from stemblend.errors import StemblendError
 from stemblend.evaluation.results import read_results
-from stemblend.separators import FNN, SOURCES, FNNConfig
-from stemblend.separators.weights import save_network
+from stemblend.interfaces import SOURCES
+from stemblend.models.networks import save_network
+from stemblend.separators.fnn.network import FNN, FNNConfig
 
 RATE = 44100
 

@@ -6,7 +6,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from stemblend.cli import app
-from stemblend.separators import SOURCES
+from stemblend.interfaces import SOURCES
 
 RATE = 8000
 

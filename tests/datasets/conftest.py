@@ -1,4 +1,3 @@
-import os
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemblend.datasets.synthetic import render_song
+from stemblend.synthesis.composed.songs import render_song
 
 RATE = 44100
 Stems = Mapping[str, np.ndarray]
@@ -66,12 +65,3 @@ def write_mp4() -> Callable[[Path, list[np.ndarray]], Path]:
         return path
 
     return write_mp4
-
-
-@pytest.fixture
-def corpus() -> Path:
-    place = Path(__file__).parents[3] / "shared" / "corpus"
-    path = Path(os.environ.get("STEMBLEND_CORPUS", place))
-    if not (path / "manifest.json").exists():
-        pytest.skip("there is no corpus")
-    return path

@@ -5,10 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-import stemblend.separators
 from stemblend.datasets.base import ACCOMPANIMENT_SOURCES, SOURCES, StemFile, Track
 from stemblend.errors import AudioError, DataError
-from stemblend.training.recordings import decode_tracks
+from stemblend.mixing.recordings import decode_tracks
 
 RATE = 44100
 
@@ -22,10 +21,6 @@ def files(band, write, tmp_path):
     return {
         name: StemFile(write(tmp_path / f"song/{name}.wav", wave)) for name, wave in band(0).items()
     }
-
-
-def test_the_sources_are_those_of_the_separators():
-    assert SOURCES == stemblend.separators.SOURCES
 
 
 def test_datasets_load_without_torch():

@@ -11,9 +11,11 @@ import torch
 import stemblend
 from stemblend.datasets.base import StemFile, Track
 from stemblend.errors import DataError, ModelError
-from stemblend.evaluation import get_protocol, run, score_song
+from stemblend.evaluation import run
+from stemblend.evaluation.protocols import get_protocol
 from stemblend.evaluation.results import read_results
 from stemblend.evaluation.run import _songs_alone, evaluate
+from stemblend.evaluation.scoring import score_song
 
 SOURCES = ("vocals", "bass", "drums", "other")
 RATE = 8000

@@ -7,7 +7,7 @@ import soundfile
 
 from stemblend.datasets.base import StemFile, Track
 from stemblend.errors import DataError
-from stemblend.evaluation import get_protocol
+from stemblend.evaluation.protocols import get_protocol
 from stemblend.evaluation.songs import read_song, score_track, stems_to_make
 from stemblend.evaluation.systems import System
 

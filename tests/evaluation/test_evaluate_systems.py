@@ -6,10 +6,10 @@ import torch
 
 from stemblend.errors import DataError, ModelError
 from stemblend.evaluation.systems import digest, find_systems
-from stemblend.models import find_model
-from stemblend.separators import FNN, FNNConfig
+from stemblend.models.networks import save_network
+from stemblend.models.registry import find_model
+from stemblend.separators.fnn.network import FNN, FNNConfig
 from stemblend.separators.oracles import ORACLES
-from stemblend.separators.weights import save_network
 
 
 @pytest.fixture

@@ -5,13 +5,8 @@ import polars as pl
 import pytest
 
 from stemblend.errors import DataError
-from stemblend.evaluation import (
-    PROTOCOLS,
-    aggregate,
-    get_protocol,
-    length_weighted_mean,
-    song_scores,
-)
+from stemblend.evaluation.protocols import PROTOCOLS, aggregate, get_protocol, song_scores
+from stemblend.metrics.sdr import length_weighted_mean
 
 NAN, INF = math.nan, math.inf
 

@@ -18,7 +18,7 @@ from stemblend.evaluation.results import (
     read_scores,
     write_scores,
 )
-from stemblend.evaluation.tidy import tidy
+from stemblend.evaluation.score_table import tidy
 
 NAN, INF = math.nan, math.inf
 

@@ -6,13 +6,10 @@ import polars as pl
 import pytest
 
 from stemblend.errors import DataError
-from stemblend.evaluation import (
-    aggregate,
-    bss_eval,
-    get_protocol,
-    score_song,
-    sdr,
-)
+from stemblend.evaluation.protocols import aggregate, get_protocol
+from stemblend.evaluation.scoring import score_song
+from stemblend.metrics.bss_eval import bss_eval
+from stemblend.metrics.sdr import sdr
 
 SOURCES = ("vocals", "bass", "drums", "other")
 RATE = 100

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from stemblend.evaluation import aggregate, get_protocol
+from stemblend.evaluation.protocols import aggregate, get_protocol
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = Path(os.environ.get("STEMBLEND_REFERENCE", ROOT / ".." / "shared" / "reference"))

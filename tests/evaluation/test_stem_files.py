@@ -5,9 +5,10 @@ import pytest
 import soundfile
 
 from stemblend.errors import DataError
-from stemblend.evaluation import get_protocol, sdr
+from stemblend.evaluation.protocols import get_protocol
 from stemblend.evaluation.results import read_results
 from stemblend.evaluation.stem_files import find_stems, score_folders
+from stemblend.metrics.sdr import sdr
 
 RATE = 8000
 SOURCES = ("vocals", "bass", "drums", "other")

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from stemblend.filters import (
-    blocks,
     multichannel_wiener,
     posterior_mean,
     single_channel_wiener,
     source_psd,
     spatial_covariance,
 )
+from stemblend.filters import tiles as blocks
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it asks scipy for an old name

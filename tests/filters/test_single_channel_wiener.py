@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stemblend.filters import blocks, single_channel_wiener
+from stemblend.filters import single_channel_wiener
+from stemblend.filters import tiles as blocks
 
 
 def case(dtype=np.complex128):

@@ -3,7 +3,6 @@ import pytest
 import torch
 
 from stemblend.filters import (
-    blocks,
     expectation_maximisation,
     identity_covariance,
     log_likelihood,
@@ -11,6 +10,7 @@ from stemblend.filters import (
     posterior_psd,
     update_covariance,
 )
+from stemblend.filters import tiles as blocks
 from stemblend.filters.hermitian import invert, solve_in_place
 
 

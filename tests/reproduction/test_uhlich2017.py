@@ -10,18 +10,18 @@ import soundfile
 
 from stemblend.datasets import open_dataset
 from stemblend.errors import DataError
-from stemblend.evaluation import get_protocol
-from stemblend.models import load
+from stemblend.evaluation.protocols import get_protocol
+from stemblend.interfaces import SOURCES
+from stemblend.models.registry import load
 from stemblend.reproduction import others, plan, published
 from stemblend.reproduction.claims import CLAIMS, Claim, examine
 from stemblend.reproduction.plan import RUNS, Effort, plan_efforts
 from stemblend.reproduction.report import lambda_name
 from stemblend.reproduction.sweep import LAMBDAS, sweep
 from stemblend.reproduction.uhlich2017 import reproduce
-from stemblend.separators import SOURCES
-from stemblend.separators.spectra import SpectraConfig
+from stemblend.separators.nug.network import SpectraConfig
+from stemblend.separators.nug.training_config import NUGTraining
 from stemblend.training import config as training_config
-from stemblend.training.nug_config import NUGTraining
 
 RATE = 8000
 SECONDS = 2.0

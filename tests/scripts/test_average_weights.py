@@ -2,7 +2,7 @@ import pytest
 import torch
 from scripts.average_weights import average
 
-from stemblend.separators.bandsplit import BandSplit, BandSplitConfig
+from stemblend.separators.bandsplit.network import BandSplit, BandSplitConfig
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
 
 

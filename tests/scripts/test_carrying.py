@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stemblend.separators.weights import load_network
-from tests.training.conftest import write_songs
+from stemblend.models.networks import load_network
+from tests.small import write_songs
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 

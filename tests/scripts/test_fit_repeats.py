@@ -7,10 +7,10 @@ import torch
 
 from scripts import fit_repeats
 from stemblend.datasets import open_dataset
-from stemblend.separators import BandSplit, BandSplitConfig
+from stemblend.models.networks import save_network
+from stemblend.separators.bandsplit.network import BandSplit, BandSplitConfig
+from stemblend.separators.bandsplit.refinement import load_repeats
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
-from stemblend.separators.repeats import load_repeats
-from stemblend.separators.weights import save_network
 
 STRUCTURE = BandSplitConfig(
     blocks=1, features=5, cells=6, hidden=10, bands=6, narrowest=3, bandwidth=3000, n_fft=128,
@@ -81,7 +81,7 @@ def test_examples_are_made_once(arguments, tmp_path, monkeypatch):
 
 
 def test_the_work_of_another_fit_is_refused(arguments, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("stemblend.training.repeats._SAVE_EVERY", 2)
+    monkeypatch.setattr("stemblend.separators.bandsplit.refinement_training._SAVE_EVERY", 2)
     arguments("--out", str(tmp_path / "again.safetensors"))
     with pytest.raises(SystemExit):
         arguments("--out", str(tmp_path / "again.safetensors"), steps=4)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from scripts.grow_bandsplit import grow
 
-from stemblend.separators.bandsplit import BandSplit
-from tests.training.conftest import SMALL_BANDSPLIT
+from stemblend.separators.bandsplit.network import BandSplit
+from tests.small import SMALL_BANDSPLIT
 
 
 def test_a_grown_network_gives_the_same_and_learns_with_all_it_has():

@@ -5,8 +5,8 @@ import pytest
 from scripts.sing_with_mbrola import Sound, syllables, write_phrase
 
 from scripts import sing_with_mbrola
-from stemblend.datasets.synthesis.score import Syllable, frequency
-from stemblend.datasets.synthesis.singer import Singer
+from stemblend.synthesis.composed.score import Syllable, frequency
+from stemblend.synthesis.composed.singer import Singer
 
 PLAIN = Singer(glide=0.001, vibrato_semitones=0, drift_semitones=0, scoop_semitones=0)
 

@@ -3,11 +3,11 @@ import pytest
 import soundfile
 
 import stemblend
+from stemblend.api import check_waveform, separate, separate_file
 from stemblend.errors import AudioError, ModelError
-from stemblend.separation import blocks
-from stemblend.separation.api import check_waveform, separate, separate_file
+from stemblend.interfaces import BlockSupport, Separator
+from stemblend.separation import overlap_add
 from stemblend.separation.pipeline import check_request, complement, separate_stream
-from stemblend.separators.base import BlockSupport, Separator
 
 
 class Bands:
@@ -38,7 +38,7 @@ def level(difference, reference):
 
 @pytest.fixture(autouse=True)
 def short_blocks(monkeypatch):
-    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 0.5)
+    monkeypatch.setattr(overlap_add, "BLOCK_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000, 192000])

@@ -4,19 +4,20 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
+from stemblend.api import separate
 from stemblend.errors import ModelError
-from stemblend.separation import blocks
-from stemblend.separation.api import separate
-from stemblend.separation.blocks import estimate_in_blocks
-from stemblend.separators import SOURCES, Separator, repet_sim
+from stemblend.interfaces import SOURCES, Separator
+from stemblend.separation import overlap_add
+from stemblend.separation.overlap_add import estimate_in_blocks
+from stemblend.separators import repet_sim
 from stemblend.separators.ft2d import Ft2d, peaks
 from stemblend.separators.hpss import Hpss, harmonic_mask
-from stemblend.separators.masks import median
 from stemblend.separators.methods import METHODS
 from stemblend.separators.mixture import Mixture
 from stemblend.separators.repet import Repet, beat_spectrum, repeating_model, repeating_period
 from stemblend.separators.repet_sim import RepetSim, similar_frames
 from stemblend.separators.rpca import Rpca, robust_pca
+from stemblend.separators.voice_accompaniment import median
 from stemblend.spectral import STFT
 
 RATE = 8000
@@ -114,8 +115,8 @@ def test_no_voice_is_below_100_hz(method):
 
 @pytest.mark.parametrize("method", VOICES)
 def test_long_songs_in_blocks(monkeypatch, method):
-    monkeypatch.setattr(blocks, "BLOCK_SECONDS", 2.0)
-    monkeypatch.setattr("stemblend.separators.masks.BackgroundMask.context", 1.0)
+    monkeypatch.setattr(overlap_add, "BLOCK_SECONDS", 2.0)
+    monkeypatch.setattr("stemblend.separators.voice_accompaniment.BackgroundMask.context", 1.0)
     separator = METHODS[method](sample_rate=RATE)
     song = np.stack([voice(5 * RATE) + np.tile(bar(40), 4)[: 5 * RATE]] * 2).astype(np.float32)
     stems = estimate_in_blocks(separator, song)

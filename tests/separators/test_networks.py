@@ -7,27 +7,19 @@ from torch.nn import functional
 
 from stemblend.errors import ModelError
 from stemblend.filters import StereoWiener
-from stemblend.separation.blocks import estimate_in_blocks
-from stemblend.separators import (
-    BLSTM,
-    FNN,
-    SOURCES,
-    BandSplit,
-    BandSplitConfig,
-    BLSTMConfig,
-    FNNConfig,
-    NetworkSeparator,
-    Separator,
-)
-from stemblend.separators.base import block_step
-from stemblend.separators.weights import load_network, save_network
-from stemblend.separators.windows import Window, in_windows
+from stemblend.interfaces import SOURCES, Separator, block_step
+from stemblend.models.networks import load_network, save_network
+from stemblend.separation.overlap_add import Segment, estimate_in_blocks, separate_segments
+from stemblend.separators.bandsplit.network import BandSplit, BandSplitConfig
+from stemblend.separators.blstm import BLSTM, BLSTMConfig
+from stemblend.separators.fnn.network import FNN, FNNConfig
+from stemblend.separators.magnitude_networks import NetworkSeparator
 
 
 @pytest.fixture
 def exact(monkeypatch) -> None:
     """Networks that do not round to bfloat16."""
-    for module in ("network", "joint"):
+    for module in ("magnitude_networks", "bandsplit.separator"):
         name = f"stemblend.separators.{module}.computes_bfloat16"
         monkeypatch.setattr(name, lambda device: False)
 
@@ -261,7 +253,7 @@ def test_blocks_equal_the_whole_song(monkeypatch, exact, kind):
     song = np.random.default_rng(0).standard_normal((2, 400_000)).astype(np.float32)
     whole = separator.estimate(song)
     windows = []
-    monkeypatch.setattr("stemblend.separation.blocks.BLOCK_SECONDS", 0.1)
+    monkeypatch.setattr("stemblend.separation.overlap_add.BLOCK_SECONDS", 0.1)
     estimate = separator.estimate
     monkeypatch.setattr(
         separator, "estimate", lambda x, s=None: windows.append(x.shape[1]) or estimate(x, s)
@@ -291,14 +283,14 @@ def test_windows_of_a_system_without_memory_leave_no_trace(samples):
     song = np.random.default_rng(0).standard_normal((2, samples)).astype(np.float32)
     groups = []
 
-    def system(windows: Sequence[Window]) -> None:
+    def system(windows: Sequence[Segment]) -> None:
         groups.append([window.mixture.shape[1] for window in windows])
         # in no order: windows are worked on side by side
         for window in reversed(windows):
             window.write(1, window.mixture**2)
             window.write(0, 0.5 * window.mixture)
 
-    found = in_windows(system, song, 2, 100, 20, group=3)
+    found = separate_segments(system, song, 2, 100, 20, group=3)
     np.testing.assert_allclose(found, np.stack([0.5 * song, song**2]), rtol=1e-6, atol=1e-6)
     assert all(len(group) == 3 for group in groups[:-1])
     assert len(groups[-1]) <= 3

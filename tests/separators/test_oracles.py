@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import signal
 
+from stemblend.api import separate
 from stemblend.errors import ModelError
-from stemblend.separation.api import separate
-from stemblend.separators import Separator
+from stemblend.interfaces import Separator
 from stemblend.separators.oracles import ORACLES, make_oracle
 
 with warnings.catch_warnings():

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stemblend.training.ahead import Ahead
 from stemblend.training.config import TrainingConfig
-from stemblend.training.trainer import train
-from tests.training.conftest import small_config
+from stemblend.training.loop import train
+from stemblend.training.prefetch import Ahead
+from tests.small import small_config
 
 SCRIPT = """
 import sys
@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 from stemblend.training.config import TrainingConfig
-from stemblend.training.trainer import train
+from stemblend.training.loop import train
 
 torch.set_num_threads(1)
 config = TrainingConfig.model_validate_json(sys.argv[1])

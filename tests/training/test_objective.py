@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from stemblend.separators.bandsplit import BandSplit, BandSplitConfig
+from stemblend.separators.bandsplit.network import BandSplit, BandSplitConfig
 from stemblend.training.objective import joint_loss
 
 

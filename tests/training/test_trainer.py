@@ -15,12 +15,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from stemblend.errors import DataError
-from stemblend.separators import SOURCES
-from stemblend.separators.weights import load_network
-from stemblend.training.batch import Batch
-from stemblend.training.trainer import train
+from stemblend.interfaces import SOURCES
+from stemblend.mixing.batch import Batch
+from stemblend.models.networks import load_network
+from stemblend.training.loop import train
 from stemblend.training.validation import transform
-from tests.training.conftest import RATE, SMALL_BANDSPLIT, SMALL_FNN, small_config, write_songs
+from tests.small import RATE, SMALL_BANDSPLIT, SMALL_FNN, small_config, write_songs
 
 
 def test_a_network_learns_the_song_it_hears(songs, tmp_path):
@@ -78,7 +78,7 @@ def test_a_killed_run_resumes_bit_for_bit(full_songs, tmp_path, kind):
     unbroken = train(config, tmp_path / "unbroken", cache=tmp_path / "cache")
     script = (
         "import sys; from pathlib import Path\n"
-        "from stemblend.training.trainer import train\n"
+        "from stemblend.training.loop import train\n"
         "from stemblend.training.config import TrainingConfig\n"
         "config = TrainingConfig.model_validate_json(sys.argv[1])\n"
         "train(config, Path(sys.argv[2]), cache=Path(sys.argv[3]))\n"
@@ -163,7 +163,7 @@ def test_a_run_stops_in_time_and_goes_on(songs, tmp_path, monkeypatch):
     # a clock that moves by a second whenever somebody looks at it
     clock = SimpleNamespace(monotonic=count().__next__)
     with monkeypatch.context() as patched:
-        patched.setattr("stemblend.training.trainer.time", clock)
+        patched.setattr("stemblend.training.loop.time", clock)
         train(config, tmp_path / "run", cache=tmp_path / "cache", minutes=0.3)
     before = (tmp_path / "run/log.jsonl").read_text().splitlines()
     assert 1 < len(before) < 12
@@ -206,10 +206,12 @@ def test_bfloat16_trains(songs, tmp_path):
 
 
 def test_the_share_of_validation_songs(tmp_path):
-    from stemblend.training.data import load_data
+    from stemblend.mixing.collections import load_collections
 
     songs = write_songs(tmp_path / "songs", 12, seconds=0.5)
     config = small_config(songs, data=[{"path": songs}], hold_out_every=5)
-    training, validation = load_data(config, tmp_path / "cache")
+    training, validation = load_collections(
+        config.data, config.network.sample_rate, config.hold_out_every, tmp_path / "cache"
+    )
     assert len(training[0][1]) == 9
     assert len(validation[0]) == 3

@@ -53,11 +53,11 @@ def fit(
 
     from rich.table import Table
 
-    from stemblend.blending import fit_weights
     from stemblend.datasets import open_dataset
-    from stemblend.model_writers import save_blend
-    from stemblend.models import load
-    from stemblend.separators import SOURCES
+    from stemblend.interfaces import SOURCES
+    from stemblend.models.export import save_blend
+    from stemblend.models.registry import load
+    from stemblend.separators.blend.fit import fit_weights
 
     members = [load(name, device) for name in model]
     tracks = [

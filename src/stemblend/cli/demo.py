@@ -22,12 +22,12 @@ def demo(
     import numpy as np
     from rich.table import Table
 
-    from stemblend.datasets.synthetic import render_song
-    from stemblend.evaluation.metrics import sdr
-    from stemblend.models import load
-    from stemblend.plots import draw_spectrograms
-    from stemblend.separation.api import separate
+    from stemblend.api import separate
+    from stemblend.metrics.sdr import sdr
+    from stemblend.models.registry import load
+    from stemblend.reports.spectrograms import draw_spectrograms
     from stemblend.separation.stems import Stems
+    from stemblend.synthesis.composed.songs import render_song
 
     rate = 44100
     truth = render_song(seed, seconds=seconds, sample_rate=rate)

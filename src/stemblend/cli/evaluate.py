@@ -69,8 +69,8 @@ def evaluate(
     goes on with a run that was stopped; with another --model it adds to the table.
     """
     from stemblend.evaluation.protocols import get_protocol
-    from stemblend.evaluation.report import Report
     from stemblend.evaluation.run import evaluate as run
+    from stemblend.reports.report import Report
 
     chosen = get_protocol(protocol).sdr_only() if sdr_only else get_protocol(protocol)
     try:

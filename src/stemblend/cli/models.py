@@ -9,7 +9,7 @@ import typer
 from stemblend.cli.console import out
 
 if TYPE_CHECKING:
-    from stemblend.models import Model
+    from stemblend.models.registry import Model
 
 _COLUMNS = {
     "vocals": "vocals",
@@ -26,7 +26,7 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List the models that ship with stemblend, or tell all about one."""
-    from stemblend.models import find_model, registry
+    from stemblend.models.registry import find_model, registry
 
     chosen = registry() if name is None else {name: find_model(name)}
     if as_json:

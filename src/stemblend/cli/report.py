@@ -10,7 +10,7 @@ from stemblend.cli.console import err, out, warn
 from stemblend.errors import DataError
 
 if TYPE_CHECKING:
-    from stemblend.evaluation.report import Section
+    from stemblend.reports.report import Section
 
 
 def report(
@@ -70,10 +70,10 @@ def report(
         raise DataError("--lambda shows the improvement over a system: name it with --baseline.")
 
     from stemblend.evaluation.protocols import get_protocol
-    from stemblend.evaluation.rendering import to_csv, to_latex, to_markdown
-    from stemblend.evaluation.report import Report
     from stemblend.evaluation.results import collect
-    from stemblend.evaluation.tables import choose, same_songs
+    from stemblend.reports.report import Report
+    from stemblend.reports.tables import choose, same_songs
+    from stemblend.reports.text import to_csv, to_latex, to_markdown
 
     given = get_protocol(protocol) if protocol else None
     rows, used = collect([*(results or []), *(published or [])], given)
@@ -121,7 +121,7 @@ def show(section: "Section") -> None:
     from rich import box
     from rich.table import Table
 
-    from stemblend.evaluation.rendering import cells, is_text
+    from stemblend.reports.text import cells, is_text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in section.table.columns:

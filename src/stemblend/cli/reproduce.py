@@ -28,8 +28,8 @@ def reproduce(
 
     The same command goes on with a reproduction that was stopped.
     """
-    from stemblend.devices import check_device
     from stemblend.reproduction import uhlich2017
+    from stemblend.util.devices import check_device
 
     if paper not in PAPERS:
         raise DataError(f"there is no paper {paper!r}; use {', '.join(PAPERS)}")

@@ -45,9 +45,9 @@ def score(
     if as_json and as_csv:
         raise DataError("--json and --csv exclude each other; use one of them")
     from stemblend.evaluation.protocols import aggregate, get_protocol
-    from stemblend.evaluation.report import Section
     from stemblend.evaluation.stem_files import score_folders
-    from stemblend.evaluation.tables import caption, order_targets
+    from stemblend.reports.report import Section
+    from stemblend.reports.tables import caption, order_targets
 
     chosen = get_protocol(protocol).sdr_only() if sdr_only else get_protocol(protocol)
     with bar("scoring", quiet) as progress:

@@ -45,8 +45,8 @@ def separate(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
 ) -> None:
     """Take songs apart: DIR/<song>/<source>.<ext>."""
-    from stemblend.models import load, own_filter
-    from stemblend.separation.api import separate_file
+    from stemblend.api import separate_file
+    from stemblend.models.registry import load, own_filter
     from stemblend.separation.pipeline import check_request, complement
 
     wanted = [name.strip() for name in stems.split(",") if name.strip()]

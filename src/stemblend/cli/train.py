@@ -52,11 +52,11 @@ def train(
     Several processes or machines train together under
     `torchrun --nproc-per-node 2 -m stemblend train ...`.
     """
-    from stemblend.devices import check_device
+    from stemblend.separators.fnn.layerwise import train_layerwise
     from stemblend.training.config import TrainingConfig, shipped_config
-    from stemblend.training.layerwise import train_layerwise
-    from stemblend.training.trainer import Report
-    from stemblend.training.trainer import train as run
+    from stemblend.training.loop import Report
+    from stemblend.training.loop import train as run
+    from stemblend.util.devices import check_device
 
     settings = {"source": source, "steps": steps, "seed": seed}
     overrides = {name: value for name, value in settings.items() if value is not None}

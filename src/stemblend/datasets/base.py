@@ -10,9 +10,7 @@ from jaxtyping import Float32
 
 from stemblend.audio import open_audio, read_audio
 from stemblend.errors import DataError
-
-SOURCES = ("vocals", "bass", "drums", "other")
-"""The four sources, in the order of `stemblend.separators.SOURCES`, which needs torch to load."""
+from stemblend.interfaces import SOURCES
 
 ACCOMPANIMENT = "accompaniment"
 """What all sources but the vocals are called together."""

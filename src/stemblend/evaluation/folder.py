@@ -23,8 +23,8 @@ from stemblend.datasets.base import Track
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.results import museval_json, read_scores, write_scores
-from stemblend.files import replacing
 from stemblend.separation.stems import Stems
+from stemblend.util.files import replacing
 
 NO_SUBSET = "all"
 """Folder of the songs of a dataset without splits."""

@@ -13,8 +13,8 @@ from typing import Literal
 import polars as pl
 
 from stemblend.errors import DataError
-from stemblend.evaluation.bss_eval import Measure, Version
-from stemblend.evaluation.framing import SilenceRule, check_choice
+from stemblend.metrics.bss_eval import Measure, Version
+from stemblend.metrics.frames import SilenceRule, check_choice
 
 METRICS = ("sdr", "isr", "sir", "sar", "nsdr")
 """Columns of scores; `nsdr` is the SDR less that of the mixture taken for the source."""
@@ -34,7 +34,7 @@ class Protocol:
         window: length of the windows in seconds, or infinity for the whole song.
         hop: distance of the windows in seconds.
         metrics: the scores that it gives, of `METRICS`.
-        silence: rule for windows with a silent signal (see `stemblend.evaluation.framing`).
+        silence: rule for windows with a silent signal (see `stemblend.metrics.frames`).
         accompaniment: `"apart"`: scored in a call of its own with the vocals, and summed from
             the other estimates where it is not given. `"pair"`: where it is given, scored with
             the vocals, whose scores then come from this call too. `"only pair"`: this call and

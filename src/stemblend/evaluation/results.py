@@ -1,8 +1,8 @@
 """Scores on the disk: one tidy table, written by `evaluate` and read by every report.
 
-A table (`stemblend.evaluation.tidy`) has one row for each system, track, target and window, with
-the metrics of `stemblend.evaluation.protocols.METRICS` in dB. It is kept as parquet together with
-the protocol that made it. Tables of others are read as well: frame-wise CSV, the JSON files of
+A table (`stemblend.evaluation.score_table`) has one row for each system, track, target and window,
+with the metrics of `stemblend.evaluation.protocols.METRICS` in dB. It is kept as parquet together
+with the protocol that made it. Tables of others are read as well: frame-wise CSV, the JSON files of
 museval, and the published results that ship with stemblend.
 """
 
@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import METRICS, Protocol
 from stemblend.evaluation.published import PUBLISHED, name_songs
-from stemblend.evaluation.tidy import tidy
-from stemblend.files import replacing
+from stemblend.evaluation.score_table import tidy
+from stemblend.util.files import replacing
 
 _PROTOCOL = "stemblend.protocol"
 _FORMATS = (

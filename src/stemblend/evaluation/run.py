@@ -20,7 +20,7 @@ from stemblend.evaluation.protocols import Protocol, get_protocol
 from stemblend.evaluation.songs import HELD_BYTES, Outcome, score_track
 from stemblend.evaluation.songs import Stems as Estimates
 from stemblend.evaluation.systems import System, Systems, find_systems
-from stemblend.parallel import in_threads, threads_each
+from stemblend.util.parallel import in_threads, threads_each
 
 _SEPARATING = 0.8
 """Share of the separation in the work on a song; scoring is the rest."""

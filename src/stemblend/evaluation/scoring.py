@@ -7,12 +7,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import polars as pl
 
-from stemblend.arrays import Array
 from stemblend.errors import DataError
-from stemblend.evaluation.bss_eval import bss_eval, bss_eval_systems
-from stemblend.evaluation.framing import check_waveform, windows
-from stemblend.evaluation.metrics import framewise_sdr, sdr
 from stemblend.evaluation.protocols import Protocol
+from stemblend.metrics.bss_eval import bss_eval, bss_eval_systems
+from stemblend.metrics.frames import check_waveform, windows
+from stemblend.metrics.sdr import framewise_sdr, sdr
+from stemblend.util.arrays import Array
 
 Stems: TypeAlias = Mapping[str, Array]
 """Waveforms `(channels, samples)` by target."""

@@ -14,9 +14,9 @@ from stemblend.errors import DataError, ModelError, StemblendError
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.scoring import score_song
 from stemblend.evaluation.systems import System
-from stemblend.parallel import in_threads
+from stemblend.interfaces import Separator
 from stemblend.separation.pipeline import check_request, complement, separate_stream
-from stemblend.separators.base import Separator
+from stemblend.util.parallel import in_threads
 
 Stems = Mapping[str, np.ndarray]
 """Waveforms `(channels, samples)` by target."""

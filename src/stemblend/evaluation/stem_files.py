@@ -25,7 +25,7 @@ from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.run import Evaluation
 from stemblend.evaluation.scoring import score_song
 from stemblend.evaluation.songs import with_labels
-from stemblend.parallel import in_threads
+from stemblend.util.parallel import in_threads
 
 Files: TypeAlias = Mapping[str, Path]
 """The file of each target."""

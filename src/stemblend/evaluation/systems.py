@@ -10,12 +10,12 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float32
 
-from stemblend.devices import check_device
 from stemblend.errors import DataError
-from stemblend.models import Model, find_model, own_filter, registry
+from stemblend.interfaces import Separator
+from stemblend.models.registry import Model, find_model, own_filter, registry
 from stemblend.separation.pipeline import check_request
-from stemblend.separators.base import Separator
 from stemblend.separators.oracles import ORACLES, make_oracle
+from stemblend.util.devices import check_device
 
 Systems: TypeAlias = Sequence[str | Path] | Mapping[str, str | Path | Separator]
 """Names of models or oracles and paths of model files, each alone or as NAME=MODEL; or a mapping

@@ -1,12 +1,12 @@
 """Wiener filters: from estimates of the sources to stems that sum to the mixture."""
 
-from stemblend.filters.masked import StereoWiener
 from stemblend.filters.multichannel import (
     multichannel_wiener,
     posterior_mean,
     source_psd,
     spatial_covariance,
 )
+from stemblend.filters.panning_wiener import StereoWiener
 from stemblend.filters.single_channel import single_channel_wiener
 from stemblend.filters.spatial_em import (
     Denominator,

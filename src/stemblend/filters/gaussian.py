@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import torch
 
-from stemblend.filters.blocks import Block
 from stemblend.filters.checks import SILENCE
+from stemblend.filters.complex_pairs import Pair, load
 from stemblend.filters.hermitian import solve_in_place
-from stemblend.filters.pairs import Pair, load
+from stemblend.filters.tiles import Block
 
 # ε of the diffuse share: 100 dB below the source, and a million times the rounding error
 _DIFFUSE = 1e-10

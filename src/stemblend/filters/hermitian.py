@@ -5,7 +5,7 @@ Each element is an array over bins and frames; loops run over rows and columns o
 
 import torch
 
-from stemblend.filters.pairs import Pair, add_product
+from stemblend.filters.complex_pairs import Pair, add_product
 
 
 def solve_in_place(

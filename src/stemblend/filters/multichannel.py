@@ -18,12 +18,12 @@ Reference:
 import torch
 from jaxtyping import Complex, Float
 
-from stemblend.arrays import ArrayT, as_tensor, like
-from stemblend.filters.blocks import Block, map_blocks
 from stemblend.filters.checks import SILENCE, check_pair
+from stemblend.filters.complex_pairs import load, store
 from stemblend.filters.gaussian import diffused, elements, planes_needed, whiten
 from stemblend.filters.hermitian import multiply_row
-from stemblend.filters.pairs import load, store
+from stemblend.filters.tiles import Block, map_blocks
+from stemblend.util.arrays import ArrayT, as_tensor, like
 
 
 def source_psd(

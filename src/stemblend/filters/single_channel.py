@@ -3,10 +3,10 @@
 import torch
 from jaxtyping import Complex
 
-from stemblend.arrays import ArrayT, as_tensor, like
-from stemblend.filters.blocks import Block, map_blocks
 from stemblend.filters.checks import SILENCE, check_pair
-from stemblend.filters.pairs import load, store
+from stemblend.filters.complex_pairs import load, store
+from stemblend.filters.tiles import Block, map_blocks
+from stemblend.util.arrays import ArrayT, as_tensor, like
 
 
 def single_channel_wiener(

@@ -23,12 +23,12 @@ from typing import Literal, TypeAlias
 import torch
 from jaxtyping import Complex, Float
 
-from stemblend.arrays import ArrayT, as_tensor, like
-from stemblend.filters.blocks import Block, map_blocks
 from stemblend.filters.checks import SILENCE
+from stemblend.filters.complex_pairs import Pair
 from stemblend.filters.gaussian import Whitened, diffused, elements, planes_needed, whiten
 from stemblend.filters.hermitian import invert
-from stemblend.filters.pairs import Pair
+from stemblend.filters.tiles import Block, map_blocks
+from stemblend.util.arrays import ArrayT, as_tensor, like
 
 Update: TypeAlias = Literal["simplified", "weighted", "exact"]
 """How spatial covariances are updated, see `update_covariance`."""

@@ -1,1 +1,1 @@
-"""Weight files and model files that ship with the package; see `stemblend.models`."""
+"""Weight files and model files that ship with the package; see `stemblend.models.registry`."""

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 
 from stemblend.evaluation.protocols import Protocol
-from stemblend.evaluation.tables import songs_of
-from stemblend.separators.base import SOURCES
+from stemblend.interfaces import SOURCES
+from stemblend.reports.tables import songs_of
 
 _RESAMPLES = 9999
 _CONFIDENCE = 0.95

@@ -5,20 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stemblend.datasets.base import Track
-from stemblend.factorisation import (
-    Factorisation,
-    Mixing,
-    load_factorisation,
-    save_factorisation,
-    train_deepnmf,
-    train_dnmf,
-    train_snmf,
-)
-from stemblend.model_writers import save_factorisation_model, save_nug
-from stemblend.separators.nug import EMConfig
-from stemblend.training.nug import train_network
-from stemblend.training.nug_config import NUGTraining
-from stemblend.training.trainer import WEIGHTS
+from stemblend.models.export import save_factorisation_model, save_nug
+from stemblend.separators.nmf.model import Factorisation, load_factorisation, save_factorisation
+from stemblend.separators.nmf.training import train_deepnmf, train_dnmf, train_snmf
+from stemblend.separators.nmf.training_data import Mixing
+from stemblend.separators.nug.separator import EMConfig
+from stemblend.separators.nug.training import train_network
+from stemblend.separators.nug.training_config import NUGTraining
+from stemblend.training.loop import WEIGHTS
 
 _MIXTURES = 30_000
 """At most so many frames of mixtures, of all songs together, are learned from."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stemblend.errors import DataError
-from stemblend.files import replacing
-from stemblend.separators.base import SOURCES
-from stemblend.training.config import Collection, TrainingConfig, shipped_config
-from stemblend.training.trainer import Report, train
+from stemblend.interfaces import SOURCES
+from stemblend.mixing.config import Collection
+from stemblend.training.config import TrainingConfig, shipped_config
+from stemblend.training.loop import Report, train
+from stemblend.util.files import replacing
 
 NETWORKS = ("fnn-1", "fnn-2", "blstm-1", "blstm-2", "blstm-3")
 """The networks of Table 1."""

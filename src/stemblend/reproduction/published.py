@@ -1,6 +1,6 @@
 """The figures of Uhlich et al. (ICASSP 2017), to stand beside ours.
 
-All are SDRs in dB, in the order of `stemblend.evaluation.tables.TARGETS`.
+All are SDRs in dB, in the order of `stemblend.reports.tables.TARGETS`.
 """
 
 TABLE_1 = {

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from stemblend.evaluation.canvas import save_figure
-from stemblend.evaluation.figures import box_figure, genre_figure, lambda_figure
 from stemblend.evaluation.protocols import Protocol, aggregate
-from stemblend.evaluation.rendering import to_markdown
-from stemblend.evaluation.tables import TARGETS, lambda_table
-from stemblend.files import replacing
+from stemblend.reports.figures import box_figure, genre_figure, lambda_figure
+from stemblend.reports.page import save_figure
+from stemblend.reports.tables import TARGETS, lambda_table
+from stemblend.reports.text import to_markdown
 from stemblend.reproduction.claims import CLAIMS, PLAIN_RAW, RAW, Finding, examine
 from stemblend.reproduction.published import LAMBDA, TABLE_1, TABLE_2, TABLE_3
 from stemblend.reproduction.sweep import BASELINE, LAMBDAS, Fit, lambda_name
+from stemblend.util.files import replacing
 
 TABLE_2_SYSTEMS = {BASELINE: "BL", PLAIN_RAW: "without augmentation", RAW: "with augmentation"}
 

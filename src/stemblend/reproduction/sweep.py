@@ -9,16 +9,16 @@ from jaxtyping import Float32
 from pydantic import BaseModel, ConfigDict
 
 from stemblend.audio import resample
-from stemblend.blending import Blend
-from stemblend.blending.fit import fit_weights
 from stemblend.datasets.base import Track
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.results import read_scores, write_scores
 from stemblend.evaluation.scoring import score_song
 from stemblend.evaluation.songs import read_song
-from stemblend.files import replacing
+from stemblend.interfaces import SAMPLE_RATE, SOURCES, BlockSupport, Separator
 from stemblend.separation.pipeline import filtered_estimates
-from stemblend.separators.base import SAMPLE_RATE, SOURCES, BlockSupport, Separator
+from stemblend.separators.blend.blend import Blend
+from stemblend.separators.blend.fit import fit_weights
+from stemblend.util.files import replacing
 
 LAMBDAS = tuple(round(0.05 * step, 2) for step in range(21))
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from stemblend.model_files import FilterName
-from stemblend.model_writers import save_blend, save_networks
+from stemblend.interfaces import SOURCES
+from stemblend.models.export import save_blend, save_networks
+from stemblend.models.model_file import FilterName
 from stemblend.reproduction.plan import NETWORKS, PLAIN, RUNS
 from stemblend.reproduction.published import LAMBDA
-from stemblend.separators.base import SOURCES
 
 TITLES = {name: name.upper() for name in NETWORKS}
 """What the paper's tables call the networks."""

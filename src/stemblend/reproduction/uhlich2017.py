@@ -10,14 +10,14 @@ from stemblend.datasets import open_dataset
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import DSD100
 from stemblend.evaluation.run import Evaluation, evaluate
-from stemblend.models import load
+from stemblend.models.registry import load
 from stemblend.reproduction.claims import PLAIN_RAW, RAW
 from stemblend.reproduction.others import OTHERS, Setting
 from stemblend.reproduction.plan import RUNS, configure, plan_efforts
 from stemblend.reproduction.report import write_report
 from stemblend.reproduction.sweep import BASELINE, fit, sweep
 from stemblend.reproduction.systems import write_models
-from stemblend.training.trainer import WEIGHTS, Report, train
+from stemblend.training.loop import WEIGHTS, Report, train
 
 Progress = Callable[[str, float, float | None], None]
 """Called with what is going on, what is done of it, and the total."""

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 from stemblend.audio import StreamResampler
 from stemblend.errors import ModelError
 from stemblend.filters import multichannel_wiener, single_channel_wiener
-from stemblend.separation.blocks import overlapping_estimates
-from stemblend.separators.base import Separator
+from stemblend.interfaces import Separator
+from stemblend.separation.overlap_add import overlapping_estimates
 from stemblend.spectral import STFT
 
 Processor: TypeAlias = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]

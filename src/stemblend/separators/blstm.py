@@ -7,7 +7,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from stemblend.separators.transform import TransformConfig
+from stemblend.spectral.config import TransformConfig
 
 CHANNELS = 2
 """The network sees left and right together."""

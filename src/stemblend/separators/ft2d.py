@@ -14,7 +14,7 @@ import scipy.fft
 from jaxtyping import Float32
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-from stemblend.separators.masks import BackgroundMask, share
+from stemblend.separators.voice_accompaniment import BackgroundMask, share
 
 
 def peaks(

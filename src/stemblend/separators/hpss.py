@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from stemblend.errors import ModelError
-from stemblend.separators.base import BlockSupport
-from stemblend.separators.masks import VoiceSeparator, frame_length
+from stemblend.interfaces import BlockSupport
+from stemblend.separators.voice_accompaniment import VoiceSeparator, frame_length
 from stemblend.spectral import STFT
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from stemblend.separators.base import Separator
+from stemblend.interfaces import Separator
 from stemblend.separators.ft2d import Ft2d
 from stemblend.separators.hpss import Hpss
 from stemblend.separators.mixture import Mixture

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from stemblend.separators.base import SAMPLE_RATE, SOURCES, BlockSupport
+from stemblend.interfaces import SAMPLE_RATE, SOURCES, BlockSupport
 
 
 @dataclass(frozen=True)

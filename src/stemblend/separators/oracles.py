@@ -16,8 +16,8 @@ from torch import Tensor
 
 from stemblend.errors import ModelError
 from stemblend.filters import multichannel_wiener, single_channel_wiener
-from stemblend.separators.base import BlockSupport
-from stemblend.separators.masks import frame_length
+from stemblend.interfaces import BlockSupport
+from stemblend.separators.voice_accompaniment import frame_length
 from stemblend.spectral import STFT
 
 Spectra: TypeAlias = Complex[Tensor, "sources channels bins frames"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from stemblend.separators.masks import BackgroundMask, median, share
+from stemblend.separators.voice_accompaniment import BackgroundMask, median, share
 
 _DEVIATION = 2
 """Lags by which a multiple of the period may miss its peak."""

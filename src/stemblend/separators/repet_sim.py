@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Int
 
-from stemblend.separators.masks import BackgroundMask, median, share
+from stemblend.separators.voice_accompaniment import BackgroundMask, median, share
 
 _ROWS = 256
 """Rows of the similarity matrix at once: memory grows with a song's length, not its square."""

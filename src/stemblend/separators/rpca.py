@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float, Float32
 
-from stemblend.separators.masks import BackgroundMask
+from stemblend.separators.voice_accompaniment import BackgroundMask
 
 _GROWTH = 1.5
 _STEPS = 100

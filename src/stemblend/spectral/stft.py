@@ -10,7 +10,7 @@ import scipy.signal
 import torch
 from jaxtyping import Complex, Float
 
-from stemblend.arrays import ArrayT, as_tensor, like
+from stemblend.util.arrays import ArrayT, as_tensor, like
 
 # Samples of frames transformed at once: temporary arrays of this size stay in the processor's
 # cache, whereas touching fresh memory for all frames takes longer than the transform itself.

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from stemblend.errors import DataError
-from stemblend.files import write_safetensors
+from stemblend.util.files import write_safetensors
 
 
 @dataclass

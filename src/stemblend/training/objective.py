@@ -7,9 +7,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from stemblend.separators.bandsplit import BandSplit
+from stemblend.separators.bandsplit.network import BandSplit
 from stemblend.separators.blstm import BLSTM
-from stemblend.separators.fnn import FNN
+from stemblend.separators.fnn.network import FNN
 
 _INAUDIBLE = 0.003
 """Share of the mixture's power below which an error is not worth a gradient: −25 dB.

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from stemblend.errors import DataError
-from stemblend.separators.bandsplit import BandSplit
+from stemblend.mixing.excerpts import ExcerptSource
+from stemblend.models.networks import Network, load_network, make_network
+from stemblend.separators.bandsplit.network import BandSplit
 from stemblend.separators.blstm import BLSTM
-from stemblend.separators.fnn import FNN
-from stemblend.separators.weights import Network, load_network, make_network
+from stemblend.separators.fnn.network import FNN
+from stemblend.separators.fnn.pca import fit_pca, pca_file
 from stemblend.training.config import TrainingConfig
-from stemblend.training.excerpts import ExcerptSource
-from stemblend.training.pca import fit_pca, pca_file
 from stemblend.training.validation import transform
 
 _SCALING_BATCHES = 20

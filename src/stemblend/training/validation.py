@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stemblend.separators.fnn import FNN
-from stemblend.separators.weights import Network
+from stemblend.mixing.batch import Batch
+from stemblend.mixing.collections import Songs
+from stemblend.models.networks import Network
+from stemblend.separators.fnn.network import FNN
 from stemblend.spectral import STFT
-from stemblend.training.batch import Batch
 from stemblend.training.config import TrainingConfig
-from stemblend.training.data import Songs
 from stemblend.training.objective import band_mask, spectral_sdr
 
 _VALIDATION_EXCERPTS = 12

@@ -1,1 +1,0 @@
-"""The musicians and the studio behind `stemblend.datasets.rendered`."""

@@ -1,0 +1,1 @@
+"""How near estimates are to the true stems: BSS Eval and its relatives."""

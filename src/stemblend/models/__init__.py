@@ -1,0 +1,1 @@
+"""Models by their names: the registry, model files, weight files."""

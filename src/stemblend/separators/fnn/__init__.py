@@ -1,0 +1,1 @@
+"""The feed-forward network of Uhlich et al. 2015 and 2017, and its layer-wise training."""

@@ -1,0 +1,1 @@
+"""Supervised, discriminative and deep non-negative matrix factorisation."""

@@ -1,0 +1,1 @@
+"""NUG: spectra by networks, spatial covariances by expectation-maximisation."""

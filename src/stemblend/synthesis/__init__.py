@@ -1,0 +1,1 @@
+"""Music with known stems: composed in code, or played from one-shot samples."""

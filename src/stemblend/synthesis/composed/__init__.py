@@ -1,0 +1,1 @@
+"""Songs composed and played in code."""

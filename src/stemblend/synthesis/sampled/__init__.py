@@ -1,0 +1,1 @@
+"""Songs played from one-shot samples."""
