@@ -18,8 +18,10 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/stemblend demo --output demo
 
+# one process a core; `make test ARGUMENTS='-n 0 tests/audio'` for some tests in this process
+ARGUMENTS ?=
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal $(ARGUMENTS)
 
 check: install
 	$(BIN)/ruff check .

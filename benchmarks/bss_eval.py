@@ -86,7 +86,7 @@ def mir_eval(version: str) -> Callable[..., Any]:
 
 
 def stemblend(version: str) -> Callable[..., Any]:
-    from stemblend.metrics.bss_eval import bss_eval
+    from stemblend.metrics.bsseval import bss_eval
 
     window = 1.0 if version == "v4" else np.inf
     return lambda references, estimates: bss_eval(
@@ -95,7 +95,7 @@ def stemblend(version: str) -> Callable[..., Any]:
 
 
 def stemblend_four_systems(version: str) -> Callable[..., Any]:
-    from stemblend.metrics.bss_eval import bss_eval_systems
+    from stemblend.metrics.bsseval import bss_eval_systems
 
     def score(references: np.ndarray, estimates: np.ndarray) -> Any:
         systems = {str(index): estimates for index in range(4)}
@@ -105,7 +105,7 @@ def stemblend_four_systems(version: str) -> Callable[..., Any]:
 
 
 def stemblend_sdr_only(version: str) -> Callable[..., Any]:
-    from stemblend.metrics.sdr import framewise_sdr
+    from stemblend.metrics.energy_ratios import framewise_sdr
 
     return lambda references, estimates: [framewise_sdr(references, estimates, RATE)]
 

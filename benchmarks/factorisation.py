@@ -78,9 +78,16 @@ def scikit(
     rows = np.ascontiguousarray(magnitude.mT.numpy())
     dictionary = np.ascontiguousarray(bases.mT.numpy())
     return lambda: non_negative_factorization(
-        rows, H=dictionary, n_components=len(dictionary), init="custom", update_H=False,
-        solver="mu", beta_loss=beta, tol=0, max_iter=iterations,
-    )  # fmt: skip
+        rows,
+        H=dictionary,
+        n_components=len(dictionary),  # pyright: ignore[reportArgumentType]
+        init="custom",
+        update_H=False,
+        solver="mu",
+        beta_loss=beta,  # pyright: ignore[reportArgumentType]
+        tol=0,
+        max_iter=iterations,
+    )
 
 
 def ours(

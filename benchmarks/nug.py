@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from rich.console import Console
@@ -26,7 +26,8 @@ from rich.table import Table
 RATE = 44100
 REPEATS = 3
 NUG = {"NUG1": (1, "simplified"), "NUG2": (1, "weighted"), "NUG4": (2, "weighted")}
-EM = {"EM alone, simplified": "simplified", "EM alone, weighted": "weighted"}
+Update: TypeAlias = Literal["simplified", "weighted"]
+EM: dict[str, Update] = {"EM alone, simplified": "simplified", "EM alone, weighted": "weighted"}
 NORBERT = "norbert"
 
 Task = Callable[[float], Any]
@@ -38,12 +39,12 @@ def noise(seconds: float) -> np.ndarray:
 
 
 def nug(name: str, seconds: float, iterations: int) -> Task:
-    from stemblend.separators.nug.network import SpectraConfig, SpectraNetwork
+    from stemblend.separators.nug.network import NUGConfig, NUGNetwork
     from stemblend.separators.nug.separator import EMConfig, NUGSeparator
 
     count, update = NUG[name]
-    configs = [SpectraConfig(), SpectraConfig(inputs=4, components=64)][:count]
-    networks = [SpectraNetwork(config) for config in configs]
+    configs = [NUGConfig(), NUGConfig(inputs=4, components=64)][:count]
+    networks = [NUGNetwork(config) for config in configs]
     settings = EMConfig.model_validate({"iterations": iterations, "update": update})
     separator = NUGSeparator(networks, settings)
     wave = noise(seconds)

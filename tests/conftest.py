@@ -8,6 +8,11 @@ import pytest
 from tests.small import write_songs
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what is slow, so that no process still works on it when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def museval() -> ModuleType:
     """museval's metrics alone: its package does not import without an ffmpeg program."""

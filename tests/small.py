@@ -1,6 +1,7 @@
 """Small songs, networks and training runs for tests."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -30,32 +31,42 @@ def write_songs(folder: Path, count: int, seconds: float = 3.0) -> Path:
     return folder
 
 
-SMALL_BLSTM = BLSTMConfig(layers=1, cells=8, n_fft=128, hop=64, sample_rate=RATE)
-SMALL_FNN = FNNConfig(layers=2, context=1, pca=40, n_fft=128, hop=64, sample_rate=RATE)
+_TRANSFORM = {"n_fft": 128, "hop": 64, "sample_rate": RATE}
 
-SMALL_BANDSPLIT = BandSplitConfig(
-    blocks=1,
-    features=8,
-    cells=8,
-    hidden=16,
-    bands=8,
-    narrowest=2,
-    bandwidth=3500,
-    n_fft=128,
-    hop=64,
-    sample_rate=RATE,
-)
+SYSTEMS = {
+    "blstm": {"layers": 1, "cells": 8},
+    "fnn": {"layers": 2, "context": 1, "pca": 40},
+    "bandsplit": {
+        "blocks": 1,
+        "features": 8,
+        "cells": 8,
+        "hidden": 16,
+        "bands": 8,
+        "narrowest": 2,
+        "bandwidth": 3500,
+    },
+}
+"""The `[system]` tables of small networks by their methods."""
+
+for _table in SYSTEMS.values():
+    _table |= _TRANSFORM
+
+SMALL_BLSTM = BLSTMConfig.model_validate(SYSTEMS["blstm"])
+SMALL_FNN = FNNConfig.model_validate(SYSTEMS["fnn"])
+SMALL_BANDSPLIT = BandSplitConfig.model_validate(SYSTEMS["bandsplit"])
 
 
-def small_config(songs: Path, **changes: object) -> TrainingConfig:
-    values: dict[str, object] = {
-        "source": "vocals",
-        "network": SMALL_BLSTM,
+def small_config(songs: Path, **changes: Any) -> TrainingConfig:
+    """A short run of a small network, the BLSTM for vocals unless `changes` say otherwise."""
+    values: dict[str, Any] = {
+        "method": "blstm",
+        "sources": ["vocals"],
+        "learning": {"frames": 20},
         "data": [Collection(path=songs, validation=("song 0",))],
         "steps": 12,
         "batch": 3,
-        "frames": 20,
         "validate_every": 4,
         "checkpoint_minutes": 0,
     }
-    return TrainingConfig.model_validate(values | changes)
+    values |= changes
+    return TrainingConfig.model_validate({"system": SYSTEMS.get(values["method"], {})} | values)

@@ -8,8 +8,9 @@
 The names below are loaded when they are first used, so that `import stemblend` takes no time.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from stemblend.util.first_use import on_first_use
 
 if TYPE_CHECKING:
     from stemblend.api import separate, separate_file
@@ -18,24 +19,20 @@ if TYPE_CHECKING:
     from stemblend.separation.stems import Stems
     from stemblend.separators.blend.blend import Blend
 
-_HOMES = {
-    "Blend": "stemblend.separators.blend.blend",
-    "Separator": "stemblend.interfaces",
-    "Stems": "stemblend.separation.stems",
-    "load": "stemblend.models.registry",
-    "registry": "stemblend.models.registry",
-    "separate": "stemblend.api",
-    "separate_file": "stemblend.api",
-}
-
 __all__ = ["Blend", "Separator", "Stems", "load", "registry", "separate", "separate_file"]
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'stemblend' has no attribute {name!r}")
+__getattr__ = on_first_use(
+    __name__,
+    {
+        ".api": ("separate", "separate_file"),
+        ".interfaces": ("Separator",),
+        ".models.registry": ("load", "registry"),
+        ".separation.stems": ("Stems",),
+        ".separators.blend.blend": ("Blend",),
+    },
+)
 
 
 def __dir__() -> list[str]:

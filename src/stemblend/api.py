@@ -1,6 +1,6 @@
 """What a user calls: a song in, stems out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ from jaxtyping import Float
 from stemblend.audio import StemWriter, open_audio
 from stemblend.defaults import MODEL
 from stemblend.errors import AudioError
+from stemblend.filters.table import find_filter
 from stemblend.interfaces import Separator
 from stemblend.models.registry import load, own_filter
-from stemblend.separation.pipeline import check_request, separate_stream
+from stemblend.separation.pipeline import separate_stream
+from stemblend.separation.stem_plan import plan_stems
 from stemblend.separation.stems import Stems
 
 _BLOCK = 1 << 18
@@ -20,23 +22,28 @@ ProgressCallback = Callable[[float, float | None], None]
 """Called with the seconds separated so far, and the song's length in seconds if it is known."""
 
 
-def _separator(model: str | Path | Separator) -> Separator:
-    return load(model) if isinstance(model, str | Path) else model
-
-
-def _watch(
-    pieces: Iterator[np.ndarray],
-    sample_rate: int,
-    duration: float | None,
+def _prepared(
+    separator: Separator,
+    stems: Sequence[str] | None,
+    filter: str | None,
     progress: ProgressCallback | None,
-) -> Iterator[np.ndarray]:
-    """Tell `progress` how far the pieces have come."""
-    done = 0
-    for piece in pieces:
-        yield piece
-        done += piece.shape[-1]
-        if progress is not None:
-            progress(done / sample_rate, duration)
+) -> tuple[tuple[str, ...], Callable[..., Iterator[np.ndarray]]]:
+    """Names of the stems, and what makes them of a song; all is checked before that is opened."""
+    chosen = own_filter(separator) if filter is None else filter
+    names = plan_stems(separator.sources, stems).names
+    find_filter(chosen)
+
+    def pieces(
+        blocks: Iterable[np.ndarray], rate: int, channels: int, duration: float | None
+    ) -> Iterator[np.ndarray]:
+        done = 0
+        for piece in separate_stream(blocks, rate, channels, separator, stems=stems, filter=chosen):
+            yield piece
+            done += piece.shape[-1]
+            if progress is not None:
+                progress(done / rate, duration)
+
+    return names, pieces
 
 
 def check_waveform(waveform: np.ndarray, sample_rate: int | None) -> np.ndarray:
@@ -84,13 +91,13 @@ def separate(
         sample_rate: of the waveform, in Hz; a file knows its own.
         model: name of a shipped model, path of a model file, or a separator that was loaded
             before. Loading once is faster for many songs.
-        stems: which stems to make; None makes all sources. `accompaniment` is the song minus
-            its vocals. Fewer stems take less time.
+        stems: which stems to make; None makes all sources. `accompaniment` is the song minus its
+            vocals, `no_drums` that minus its drums, `bass+drums` a sub-mix, `rest` the song minus
+            all others named. Fewer stems take less time.
         progress: called with the seconds done and the song's length in seconds.
-        filter: "mwf" (multichannel Wiener filter), "swf" (single-channel), "sum" (raw estimates
-            and an equal share of what they leave of the song) or "none" (raw estimates, which
-            need not sum to the song); None takes the model's own, which is "mwf" for networks
-            and their blends unless their model file names another.
+        filter: one of `stemblend.filters.table.FILTERS`, such as "mwf" (multichannel Wiener
+            filter) or "none" (raw stems, which need not sum to the song); None takes the model's
+            own.
 
     Returns:
         The stems at the song's own rate, channel count and length.
@@ -109,25 +116,19 @@ def separate(
         >>> bool(np.abs(sum(stems.values()) - song).max() < 1e-5)
         True
     """
-    separator = _separator(model)
-    chosen = own_filter(separator) if filter is None else filter
+    separator = load(model) if isinstance(model, str | Path) else model
+    names, pieces = _prepared(separator, stems, filter, progress)
     if isinstance(song, str | Path):
         with open_audio(song) as audio:
-            rate, channels = audio.sample_rate, audio.channels
-            names = check_request(separator, stems, chosen)
-            stream = separate_stream(
-                audio.blocks(_BLOCK), rate, channels, separator, stems=stems, filter=chosen
-            )
-            pieces = list(_watch(stream, rate, audio.duration, progress))
+            rate = audio.sample_rate
+            made = list(pieces(audio.blocks(_BLOCK), rate, audio.channels, audio.duration))
             lost = audio.lost_seconds
     else:
         wave = check_waveform(song, sample_rate)
         assert sample_rate is not None
         rate, lost = sample_rate, 0.0
-        names = check_request(separator, stems, chosen)
-        stream = separate_stream([wave], rate, wave.shape[0], separator, stems=stems, filter=chosen)
-        pieces = list(_watch(stream, rate, wave.shape[1] / rate, progress))
-    joined = np.concatenate(pieces, axis=-1)
+        made = list(pieces([wave], rate, wave.shape[0], wave.shape[1] / rate))
+    joined = np.concatenate(made, axis=-1)
     return Stems(dict(zip(names, joined, strict=True)), rate, lost)
 
 
@@ -151,7 +152,7 @@ def separate_file(
         folder: gets `<stem>.<format>`, all of them or, after an error, none.
         separator: see `load`.
         stems: which stems to make, see `separate`.
-        filter: "mwf", "swf", "sum", "none" or None for the separator's own, see `separate`.
+        filter: see `separate`.
         format: "wav", "flac", "ogg" or "mp3".
         bit_depth: see `Stems.save`.
         bitrate: see `Stems.save`.
@@ -166,12 +167,11 @@ def separate_file(
         AudioError: if the song cannot be read or the stems cannot be written.
         ModelError: if a stem or the filter is unknown.
     """
-    chosen = own_filter(separator) if filter is None else filter
-    names = check_request(separator, stems, chosen)
+    names, pieces = _prepared(separator, stems, filter, progress)
     with open_audio(song) as audio:
         rate, channels = audio.sample_rate, audio.channels
         with StemWriter(
-            Path(folder),
+            folder,
             names,
             rate,
             channels,
@@ -180,9 +180,6 @@ def separate_file(
             bitrate=bitrate,
             overwrite=overwrite,
         ) as writer:
-            stream = separate_stream(
-                audio.blocks(_BLOCK), rate, channels, separator, stems=stems, filter=chosen
-            )
-            for piece in _watch(stream, rate, audio.duration, progress):
+            for piece in pieces(audio.blocks(_BLOCK), rate, channels, audio.duration):
                 writer.write(piece)
         return writer.gain, audio.lost_seconds

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,8 +21,9 @@ def music() -> Callable[..., np.ndarray]:
     def make(samples: int, channels: int = 2, seed: int = 0, level: float = 0.1) -> np.ndarray:
         rng = np.random.default_rng(seed)
         white = rng.standard_normal((channels, samples + 32))
-        smooth = np.apply_along_axis(np.convolve, 1, white, np.hanning(33) / 8, "valid")
-        return np.float32(level * smooth)
+        window = np.hanning(33) / 8
+        smooth = np.stack([np.convolve(row, window, "valid") for row in white])
+        return (level * smooth).astype(np.float32)
 
     return make
 
@@ -34,11 +36,12 @@ def encode_av() -> Callable[..., Path]:
         layout = LAYOUTS[len(waveform)]
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=sample_rate, layout=layout)
+            assert isinstance(stream, av.AudioStream)
             stream.bit_rate = 192_000
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform), "fltp", layout)
             frame.sample_rate, frame.pts = sample_rate, 0
             frame.time_base = Fraction(1, sample_rate)
-            resampler = av.AudioResampler(stream.codec_context.format, layout, sample_rate)
+            resampler = av.AudioResampler(stream.format, layout, sample_rate)
             for converted in resampler.resample(frame):
                 container.mux(stream.encode(converted))
             container.mux(stream.encode(None))
@@ -51,7 +54,7 @@ def encode_av() -> Callable[..., Path]:
 def write(tmp_path: Path) -> Callable[..., Path]:
     """Write a waveform `(channels, samples)` through libsndfile."""
 
-    def save(name: str, waveform: np.ndarray, sample_rate: int = 44_100, **options: str) -> Path:
+    def save(name: str, waveform: np.ndarray, sample_rate: int = 44_100, **options: Any) -> Path:
         path = tmp_path / name
         soundfile.write(path, waveform.T, sample_rate, **options)
         return path

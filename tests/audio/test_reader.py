@@ -70,7 +70,7 @@ def test_sample_rates(music, write, sample_rate):
 
 
 def test_full_scale_and_silence(write):
-    square = np.float32([[1, -1] * 500])
+    square = np.array([[1, -1] * 500], np.float32)
     np.testing.assert_allclose(read_audio(write("a.wav", square))[0], square, atol=2**-15)
     assert not read_audio(write("b.flac", 0 * square))[0].any()
 
@@ -210,9 +210,8 @@ def without_first_frame(path: Path) -> bytes:
 def test_an_mp3_of_variable_bitrate_without_header_is_read_to_its_end(tmp_path):
     samples = 200_000
     rng = np.random.default_rng(0)
-    loudening = np.float32(
-        rng.standard_normal((samples, 2)) * np.linspace(0, 0.2, samples)[:, None]
-    )
+    loudening = rng.standard_normal((samples, 2)) * np.linspace(0, 0.2, samples)[:, None]
+    loudening = loudening.astype(np.float32)
     path = tmp_path / "a.mp3"
     soundfile.write(path, loudening, 44_100, bitrate_mode="VARIABLE", compression_level=0.3)
     path.write_bytes(without_first_frame(path))

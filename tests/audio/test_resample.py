@@ -26,7 +26,7 @@ def decibel(error: np.ndarray, reference: np.ndarray) -> float:
 def test_a_sine_stays_the_same_sine_at_the_same_time(from_rate, to_rate):
     frequency = 0.3 * min(from_rate, to_rate)
     phase = 2 * np.pi * frequency
-    sine = np.float32(np.sin(phase * np.arange(from_rate) / from_rate))[None]
+    sine = np.sin(phase * np.arange(from_rate) / from_rate)[None].astype(np.float32)
     result = resample(sine, from_rate, to_rate)[0]
     expected = np.sin(phase * np.arange(len(result)) / to_rate)
     middle = slice(len(result) // 10, -len(result) // 10)
@@ -65,7 +65,7 @@ def test_what_the_new_rate_cannot_hold_is_gone():
 def test_a_stream_equals_the_whole(rates, sizes, channels, seed):
     rng = np.random.default_rng(seed)
     song = rng.standard_normal((channels, sum(sizes)), dtype=np.float32)
-    stream = StreamResampler(*rates, channels)
+    stream = StreamResampler(rates[0], rates[1], channels)
     parts, position = [], 0
     for number, size in enumerate(sizes):
         block = song[:, position : position + size]
@@ -111,7 +111,7 @@ def test_leading_axes_and_types():
     assert result.shape == (4, 2, 1_089)
     assert result.dtype == np.float64
     np.testing.assert_allclose(result[3, 1], resample(stems[3, 1], 44_100, 48_000), atol=1e-12)
-    assert resample(np.float32(stems), 44_100, 48_000).dtype == np.float32
+    assert resample(stems.astype(np.float32), 44_100, 48_000).dtype == np.float32
     assert resample(stems[..., :0], 44_100, 48_000).shape == (4, 2, 0)
 
 

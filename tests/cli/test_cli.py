@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +18,10 @@ from stemblend.cli.console import report_errors
 from stemblend.cli.separate import find_songs
 from stemblend.errors import AudioError, StemblendError
 from stemblend.interfaces import SOURCES
-from stemblend.models.networks import save_network
 from stemblend.models.registry import registry
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
 from stemblend.separators.fnn.network import FNN, FNNConfig
+from stemblend.training.network import save_network
 
 RATE = 44100
 
@@ -31,7 +32,7 @@ def models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
     for kind in ("fnn", "blstm"):
-        lines = ['kind = "networks"', "[networks]"]
+        lines = [f'method = "{kind}"', f"sources = {[*SOURCES]}", "[weights]"]
         digests = ["[sha256]"]
         for source in SOURCES:
             network = (
@@ -45,8 +46,12 @@ def models(tmp_path_factory) -> Path:
             digests.append(f'"{path.name}" = "{hashlib.sha256(path.read_bytes()).hexdigest()}"')
         (folder / f"{kind}.toml").write_text("\n".join(lines + digests))
     (folder / "both.toml").write_text(
-        'kind = "blend"\nmembers = ["fnn.toml", "blstm.toml"]\n[weights]\n'
-        + "\n".join(f"{source} = [0.25, 0.75]" for source in SOURCES)
+        "\n".join(
+            ['method = "blend"', '[members."fnn.toml"]']
+            + [f"{source} = 0.25" for source in SOURCES]
+            + ['[members."blstm.toml"]']
+            + [f"{source} = 0.75" for source in SOURCES]
+        )
     )
     return folder
 
@@ -225,9 +230,9 @@ def test_train_makes_weights_that_a_model_file_can_name(tmp_path):
             write_song(tmp_path / f"songs/{number}/{source}.wav", 0.6, 8000)
     config = tmp_path / "run.toml"
     config.write_text(
-        f'source = "drums"\nsteps = 2\nbatch = 2\nframes = 10\n'
-        f'[network]\nkind = "blstm"\nlayers = 1\ncells = 4\nn_fft = 128\nhop = 64\n'
-        f'sample_rate = 8000\n[[data]]\npath = "{tmp_path / "songs"}"\nvalidation = ["1"]\n'
+        f'method = "blstm"\nsources = ["drums"]\nsteps = 2\nbatch = 2\n'
+        f"[system]\nlayers = 1\ncells = 4\nn_fft = 128\nhop = 64\nsample_rate = 8000\n"
+        f'[learning]\nframes = 10\n[[data]]\npath = "{tmp_path / "songs"}"\nvalidation = ["1"]\n'
     )
     code, text = run("train", tmp_path / "run", "--config", config)
     assert code == 0, text
@@ -245,13 +250,14 @@ def test_errors_are_one_sentence_without_a_traceback(tmp_path, capsys):
     assert capsys.readouterr().err.strip() == "error: a [strange] file is broken; repair it."
 
 
-def stemblend(*arguments: object, **options: object) -> subprocess.CompletedProcess:
+def stemblend(*arguments: object, **options: Any) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", "from stemblend.cli import main; main()"]
     return subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, check=False, **options
     )
 
 
+@pytest.mark.slow
 def test_as_a_process(models, tmp_path):
     missing = stemblend("separate", tmp_path / "none.wav", "-m", models / "fnn.toml", cwd=tmp_path)
     assert missing.returncode == 2
@@ -260,6 +266,7 @@ def test_as_a_process(models, tmp_path):
     assert not (tmp_path / "stems").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing(models, tmp_path):
     song = write_song(tmp_path / "song.wav", seconds=20)
 

@@ -16,8 +16,8 @@ from stemblend.cli.evaluate import evaluate
 from stemblend.errors import StemblendError
 from stemblend.evaluation.results import read_results
 from stemblend.interfaces import SOURCES
-from stemblend.models.networks import save_network
 from stemblend.separators.fnn.network import FNN, FNNConfig
+from stemblend.training.network import save_network
 
 RATE = 44100
 
@@ -37,7 +37,7 @@ def run(*arguments):
 @pytest.fixture
 def model(tmp_path):
     torch.manual_seed(0)
-    lines = ['kind = "networks"', "[networks]"]
+    lines = ['method = "fnn"', f"sources = {[*SOURCES]}", "[weights]"]
     for source in SOURCES:
         save_network(
             FNN(FNNConfig(layers=1, context=0)), tmp_path / f"{source}.safetensors", {}, bits=8
@@ -105,7 +105,7 @@ def test_an_impossible_request_is_one_sentence(model, songs, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_is_gone_on_with(model, songs, tmp_path, number):
+def test_a_stopped_run_is_continued(model, songs, tmp_path, number):
     for name in "cdefgh":
         (songs / name).mkdir()
         for path in (songs / "a").iterdir():

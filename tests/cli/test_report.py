@@ -174,7 +174,7 @@ def test_bad_input_is_one_sentence(folder, tmp_path, monkeypatch, capsys):
     for arguments, message in [
         ([], "no results to read: name a folder"),
         ([frames], f"{frames} does not say how it was scored: add --protocol"),
-        ([folder, other], "report the two apart"),
+        ([folder, other], "report them separately"),
         ([folder, "--published", "sisec2016", "-p", "mdx"], "but --protocol says mdx"),
         ([torn], "torn.parquet is damaged"),
         ([tmp_path / "empty"], "empty holds no results"),

@@ -23,7 +23,7 @@ def band() -> Callable[[int], Stems]:
         if seed not in songs:
             stems = render_song(seed, seconds=6.0, sample_rate=RATE)
             songs[seed] = {
-                name: np.float32(np.round(stem[:, 4 * RATE : 5 * RATE] * 2**14) / 2**15)
+                name: (np.round(stem[:, 4 * RATE : 5 * RATE] * 2**14) / 2**15).astype(np.float32)
                 for name, stem in stems.items()
             }
             assert all(stem.any() for stem in songs[seed].values())

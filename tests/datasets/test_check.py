@@ -6,7 +6,7 @@ import soundfile
 from typer.testing import CliRunner
 
 from stemblend.cli.data import app
-from stemblend.datasets.check import check_dataset
+from stemblend.datasets.check import check_dataset, sort_labels
 from stemblend.errors import DataError
 
 SOURCES = ("vocals", "bass", "drums", "other")
@@ -54,7 +54,7 @@ def test_missing_files(root, messages):
     (root / SONG / "bass.wav").unlink()
     (root / MIXTURE).unlink()
     assert messages() == [
-        "051 - A - B has no mixture; the sum of its stems stands for it",
+        "051 - A - B has no mixture; the sum of its stems is used",
         f"{SONG}/bass.wav does not exist; check its name and folder.",
     ]
 
@@ -157,11 +157,21 @@ def test_a_fault_of_a_file_is_named_once(band, write, tmp_path):
     assert "has no channel 2, only 1" in problem.message
 
 
+def test_stems_of_any_names_are_counted(band, write, tmp_path):
+    for label, name in (("piano", "other"), ("violin+cello", "bass"), ("vocals", "vocals")):
+        write(tmp_path / f"song/{label}.wav", band(0)[name])
+    report = check_dataset(tmp_path)
+    assert not report.problems
+    assert report.splits[""].stems == {"vocals": 1, "piano": 1, "cello+violin": 1}
+    labels = ["mixture", "violin", "accompaniment", "piano", "drums", "piano"]
+    assert sort_labels(labels) == ["drums", "accompaniment", "piano", "violin", "mixture"]
+
+
 def test_the_real_corpus(corpus):
     report = check_dataset(corpus)
     assert not report.problems
-    assert sum(split.songs for split in report.splits.values()) == 18
-    assert report.splits["train"].stems == {"vocals": 12, "bass": 13, "drums": 15, "other": 15}
+    assert sum(split.songs for split in report.splits.values()) == 23
+    assert report.splits["train"].stems == {"vocals": 12, "bass": 18, "drums": 20, "other": 20}
     assert any(note.startswith(f"{corpus / 'mir1k'} is a dataset") for note in report.notes)
     clips = check_dataset(corpus / "mir1k" / "test", full=False)
     assert not clips.problems

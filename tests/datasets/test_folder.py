@@ -19,7 +19,52 @@ def test_labels():
     assert parse_label("vocals") == {"vocals"}
     assert parse_label("accompaniment") == ACCOMPANIMENT_SOURCES == {"bass", "drums", "other"}
     assert parse_label("bass+other") == {"bass", "other"}
-    assert parse_label("guitar") is None
+    assert parse_label("Piano") == {"piano"}
+    assert parse_label("violin+lead-vocals_2") == {"violin", "lead-vocals_2"}
+    for name in (
+        "mixture",
+        "mix",
+        "Mix",
+        "mix+bass",
+        "",
+        "bass+",
+        "01 - A - B",
+        "2nd",
+        "a/b",
+        "..",
+    ):
+        assert parse_label(name) is None
+
+
+def test_sources_have_any_names(band, write, tmp_path):
+    for stem, name in (("a/piano", "bass"), ("a/guitar", "drums"), ("b/solo", "vocals")):
+        write(tmp_path / f"{stem}.wav", band(0)[name])
+    write(tmp_path / "b/Mixture.wav", band(0)["vocals"])
+    write(tmp_path / "loose/recording.wav", band(0)["vocals"])
+    for number in range(33):
+        write(tmp_path / f"samples/c{number}.wav", band(0)["vocals"][:, :10])
+    a, b = open_dataset(tmp_path).tracks()
+    assert (a.sources, b.sources) == (("guitar", "piano"), ("solo",))
+    assert list(a.references()[0]) == ["guitar", "piano"]
+    read, _ = b.read()
+    assert list(read) == ["guitar", "piano", "solo"]
+    np.testing.assert_array_equal(read["solo"], band(0)["vocals"])
+    assert not read["piano"].any()
+    assert b.mixture is not None
+
+
+def test_usual_sources_come_first(band, write, tmp_path):
+    for name in ("zither", "drums", "accordion", "vocals"):
+        write(tmp_path / f"song/{name}.wav", band(0)["other"])
+    (track,) = find_tracks(tmp_path)
+    assert track.sources == tuple(track.read()[0]) == ("vocals", "drums", "accordion", "zither")
+
+
+def test_a_dataset_of_usual_sources_gives_all_four(root):
+    (root / "a/bass.wav").unlink()
+    track = find_tracks(root)[0]
+    assert track.sources == ("vocals", "drums", "other")
+    assert tuple(track.read()[0]) == SOURCES
 
 
 def test_songs_lie_at_any_depth(root):

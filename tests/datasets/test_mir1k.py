@@ -84,7 +84,7 @@ def test_pitch_labels(form, request):
 def test_pitch_labels_that_are_missing_or_broken(original):
     tracks = open_dataset(original).tracks("train")
     (original / "PitchLabel/abjones_1_01.pv").write_text("57.5\nx\n")
-    with pytest.raises(DataError, match=r"abjones_1_01\.pv does not hold one number a line"):
+    with pytest.raises(DataError, match=r"abjones_1_01\.pv does not hold one number per line"):
         read_pitch(tracks[0])
     (original / "PitchLabel/abjones_1_01.pv").unlink()
     with pytest.raises(DataError, match=r"no pitch labels for .*abjones_1_01\.wav"):

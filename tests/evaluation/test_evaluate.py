@@ -1,6 +1,7 @@
 import json
 import threading
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -77,7 +78,7 @@ def test_scores_are_those_of_what_a_user_gets(songs, tmp_path):
     assert (found.problems, found.notes) == ((), ())
     for name in "abc":
         truth = read_truth(songs / name)
-        mixture = sum(truth.values())
+        mixture = np.sum(list(truth.values()), axis=0)
         stems = stemblend.separate(
             mixture, RATE, separator, stems=[*SOURCES, "accompaniment"], filter="swf"
         )
@@ -119,7 +120,7 @@ def test_memory_limits_the_workers(monkeypatch):
     assert run._default_workers() == 16
 
 
-def test_results_lie_in_the_folder_and_are_not_made_again(songs, tmp_path):
+def test_results_lie_in_the_folder_and_are_not_repeated(songs, tmp_path):
     out = tmp_path / "out"
     separator = Shares(0.4, 0.3, 0.2, 0.1)
     request = {"data": songs, "output": out, "protocol": PROTOCOL}
@@ -144,7 +145,7 @@ def test_results_lie_in_the_folder_and_are_not_made_again(songs, tmp_path):
     assert set(read_results(out)[0]["system"]) == {"shares", "other"}
 
 
-def test_a_damaged_file_is_made_again_and_nothing_is_lost(songs, tmp_path):
+def test_a_damaged_file_is_repeated_and_nothing_is_lost(songs, tmp_path):
     out = tmp_path / "out"
     separator = Shares(0.4, 0.3, 0.2, 0.1)
     before = evaluate({"shares": separator}, songs, out, protocol=PROTOCOL)
@@ -177,7 +178,7 @@ def test_another_protocol_filter_or_dataset_is_refused(songs, tmp_path):
         ({"voice_to_accompaniment_db": 0.0}, "voice-to-accompaniment ratio None, not 0.0"),
         ({"filter": "none"}, "holds results of shares with the filter mwf, not none"),
     ):
-        settings = {"data": songs, "protocol": PROTOCOL} | changed
+        settings: dict[str, Any] = {"data": songs, "protocol": PROTOCOL} | changed
         with pytest.raises(DataError, match=message):
             evaluate(systems, output=out, **settings)
     assert (out / "scores.parquet").read_bytes() == kept
@@ -199,13 +200,13 @@ def test_a_folder_that_cannot_be_used(songs, tmp_path):
             evaluate(**request, output=tmp_path / name)
 
 
-def test_a_song_without_anything_to_score_is_told(songs):
+def test_a_song_without_anything_to_score_is_reported(songs):
     write_song(songs / "no voice", 8, sources=("bass", "drums"))
     found = evaluate({"s": Shares(0.4, 0.3, 0.2, 0.1)}, songs, protocol="mir1k", songs=["no voice"])
     assert found.problems == ("no voice, s: protocol mir1k has nothing to score in no voice",)
 
 
-def test_a_failing_song_or_system_is_told_and_the_others_go_on(songs, tmp_path):
+def test_a_failing_song_or_system_is_reported_and_the_others_continue(songs, tmp_path):
     write_song(songs / "d", 4, channels=3)
     wave, _ = soundfile.read(songs / "a/bass.wav")
     wave[7] = np.nan
@@ -248,10 +249,10 @@ def test_what_a_song_lacks_or_a_system_cannot_is_not_scored(songs):
         ("no bass", "all"): {"vocals", "drums", "other", "accompaniment"},
     }
     assert found.problems == ()
-    assert found.notes == ("no bass, bass: it has none of the sources to estimate",)
+    assert found.notes == ("no bass, bass: the song has none of its sources",)
 
 
-def test_silence_has_no_scores_and_is_told(songs):
+def test_silence_has_no_scores_and_is_reported(songs):
     soundfile.write(songs / "a/bass.wav", np.zeros(12000), RATE)
     found = evaluate({"s": Shares(0.4, 0.3, 0.2, 0.1)}, songs, protocol=PROTOCOL, songs=["a"])
     assert found.scores.filter(pl.col("target") == "bass")["sdr"].is_nan().all()

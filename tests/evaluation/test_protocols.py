@@ -6,7 +6,7 @@ import pytest
 
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import PROTOCOLS, aggregate, get_protocol, song_scores
-from stemblend.metrics.sdr import length_weighted_mean
+from stemblend.metrics.energy_ratios import length_weighted_mean
 
 NAN, INF = math.nan, math.inf
 

@@ -12,13 +12,13 @@ from stemblend.errors import DataError
 from stemblend.evaluation.protocols import DSD100, MDX, SISEC2018, song_scores
 from stemblend.evaluation.published import PUBLISHED, name_songs
 from stemblend.evaluation.results import (
-    collect,
+    collect_results,
     museval_json,
     read_results,
     read_scores,
     write_scores,
 )
-from stemblend.evaluation.score_table import tidy
+from stemblend.evaluation.score_schema import to_score_schema
 
 NAN, INF = math.nan, math.inf
 
@@ -215,7 +215,7 @@ def test_sets_of_one_protocol_are_collected(tmp_path):
         write_scores(tmp_path / name / "scores.parquet", windows(), DSD100)
     write_scores(tmp_path / "third.parquet", windows("B"), DSD100.sdr_only())
     paths = [tmp_path / "old", tmp_path / "new", tmp_path / "third.parquet"]
-    rows, protocol = collect(paths)
+    rows, protocol = collect_results(paths)
     assert protocol == DSD100
     assert rows["system"].unique(maintain_order=True).to_list() == [
         f"A ({tmp_path / 'old'})",
@@ -228,29 +228,31 @@ def test_protocols_are_not_mixed(tmp_path):
     write_scores(tmp_path / "a.parquet", windows(), DSD100)
     write_scores(tmp_path / "b.parquet", windows(), SISEC2018)
     with pytest.raises(DataError, match=r"b\.parquet .* sisec2018 but .*a\.parquet says dsd100"):
-        collect([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+        collect_results([tmp_path / "a.parquet", tmp_path / "b.parquet"])
     with pytest.raises(DataError, match=r"a\.parquet .* dsd100 but --protocol says sisec2018"):
-        collect([tmp_path / "a.parquet"], SISEC2018)
+        collect_results([tmp_path / "a.parquet"], SISEC2018)
 
 
 def test_a_set_that_names_no_protocol_needs_one(tmp_path):
     windows().write_csv(tmp_path / "a.csv")
     with pytest.raises(DataError, match=r"a\.csv does not say .*: add --protocol"):
-        collect([tmp_path / "a.csv"])
-    assert collect([tmp_path / "a.csv"], MDX)[1] == MDX
+        collect_results([tmp_path / "a.csv"])
+    assert collect_results([tmp_path / "a.csv"], MDX)[1] == MDX
 
 
 def test_nothing_to_collect_and_the_same_twice_are_one_sentence():
     with pytest.raises(DataError, match="no results to read"):
-        collect([])
+        collect_results([])
     with pytest.raises(DataError, match="sisec2016 is named twice"):
-        collect(["sisec2016", "sisec2016"])
+        collect_results(["sisec2016", "sisec2016"])
 
 
 def test_songs_of_dsd100_are_known_by_all_their_names():
     names = ["001 - ANiMAL - Clinic A", "ANiMAL - Clinic A", "Mu_TooBright_Full", "my song"]
     rows = pl.concat([windows(track=name, sdr=[1.0]) for name in names])
-    named = name_songs(tidy(rows.with_columns(genre=pl.lit(""), artist=pl.lit("me")), "x"))
+    named = name_songs(
+        to_score_schema(rows.with_columns(genre=pl.lit(""), artist=pl.lit("me")), "x")
+    )
     assert named.select("track", "artist", "genre").rows() == [
         ("001 - ANiMAL - Clinic A", "me", "Rap"),
         ("001 - ANiMAL - Clinic A", "me", "Rap"),

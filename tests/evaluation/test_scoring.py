@@ -1,15 +1,17 @@
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
 
 from stemblend.errors import DataError
+from stemblend.evaluation import scoring
 from stemblend.evaluation.protocols import aggregate, get_protocol
 from stemblend.evaluation.scoring import score_song
-from stemblend.metrics.bss_eval import bss_eval
-from stemblend.metrics.sdr import sdr
+from stemblend.metrics.bsseval import bss_eval
+from stemblend.metrics.energy_ratios import sdr
 
 SOURCES = ("vocals", "bass", "drums", "other")
 RATE = 100
@@ -17,7 +19,9 @@ SAMPLES = 6000
 """Windows of 30 s start at 0, 15 and 30 s: a song of a minute has three."""
 
 
-def make_song(channels=1, samples=SAMPLES, seed=0):
+def make_song(
+    channels=1, samples=SAMPLES, seed=0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     stack = rng.standard_normal((4, channels, samples)).astype(np.float32)
     estimates = stack + 0.3 * stack.sum(0) + 0.1 * rng.standard_normal(stack.shape)
@@ -29,6 +33,13 @@ def make_song(channels=1, samples=SAMPLES, seed=0):
 @pytest.fixture
 def song():
     return make_song()
+
+
+@pytest.fixture
+def short_filters(monkeypatch):
+    """Distortion filters of 32 taps instead of 512, which take a tenth of the time."""
+    for function in (scoring.bss_eval, scoring.bss_eval_systems):
+        monkeypatch.setattr(scoring, function.__name__, partial(function, filter_length=32))
 
 
 def column(rows, target, metric="sdr", system="A"):
@@ -54,10 +65,10 @@ def test_rows_say_what_was_scored(song):
     ]
 
 
-def test_dsd100_scores_four_sources_and_accompaniment_apart(song):
+def test_dsd100_scores_four_sources_and_accompaniment_apart(song, short_filters):
     references, estimates = song
     rows = score_song(get_protocol("dsd100"), references, {"A": estimates}, RATE)
-    options = {"version": "v3", "window": 30.0, "hop": 15.0}
+    options = {"version": "v3", "window": 30.0, "hop": 15.0, "filter_length": 32}
     four = bss_eval(list(references.values()), list(estimates.values()), RATE, **options)
     pair = bss_eval(
         [references["vocals"], accompaniment(references)],
@@ -86,10 +97,11 @@ def test_dsd100_leaves_windows_out_by_the_published_rule(song):
     assert column(rows, "drums")[1] == 0
 
 
-def test_sisec2018_is_what_museval_makes_of_a_track(museval):
+def test_sisec2018_is_what_museval_makes_of_a_track(museval, short_filters):
     rate, names = 500, ("vocals", "bass", "other")
-    references, estimates = ({name: stems[name] for name in names} for stems in make_song(1, 2500))
+    references, estimates = make_song(1, 2500)
     for stems in (references, estimates):
+        del stems["drums"]
         stems["accompaniment"] = stems["bass"] + stems["other"]
     estimates["accompaniment"] += np.float32(0.1)
     estimates["other"][:, rate : 2 * rate] = 0
@@ -98,7 +110,7 @@ def test_sisec2018_is_what_museval_makes_of_a_track(museval):
     def by_museval(*targets):
         true = np.array([references[target].T for target in targets], float)
         found = np.array([estimates[target].T for target in targets], float)
-        scores = museval.bss_eval(true, found, window=rate, hop=rate)[:4]
+        scores = museval.bss_eval(true, found, window=rate, hop=rate, filters_len=32)[:4]
         return dict(zip(targets, np.moveaxis(np.array(scores), 1, 0), strict=True))
 
     for target, expected in (by_museval(*names) | by_museval("vocals", "accompaniment")).items():
@@ -134,7 +146,7 @@ def test_a_system_of_two_stems_is_scored_on_those(song, name):
 
 @pytest.mark.parametrize("name", ["dsd100", "sisec2018", "mdx", "mir1k"])
 @pytest.mark.parametrize("targets", [("drums",), ("vocals", "other"), ("accompaniment", "bass")])
-def test_a_partial_system_gets_the_scores_of_a_whole_one(song, name, targets):
+def test_a_partial_system_gets_the_scores_of_a_whole_one(song, short_filters, name, targets):
     references, whole = song
     whole["accompaniment"] = accompaniment(whole)
     part = {target: whole[target] for target in targets}
@@ -199,7 +211,7 @@ def test_mir1k_gives_gnsdr_gsir_and_gsar_of_bss_eval_sources():
         np.testing.assert_allclose(row, weighted[:, index], atol=1e-6)
 
 
-def test_systems_scored_together_equal_each_alone(song):
+def test_systems_scored_together_equal_each_alone(song, short_filters):
     references, first = song
     second = make_song(seed=1)[1]
     protocol = get_protocol("sisec2018")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stemblend.filters import StereoWiener, posterior_mean
+from stemblend.filters import PanningWiener, posterior_mean
 
 SHAPE = (5, 61)
 
@@ -22,7 +22,7 @@ def random_case(seed=0, sources=3):
 
 
 def images(masks, mixture):
-    wiener = StereoWiener(masks.clone(), mixture)
+    wiener = PanningWiener(masks.clone(), mixture)
     return torch.stack([wiener.image(j, torch.empty_like(mixture)) for j in range(len(masks))])
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from stemblend.filters import (
+    Update,
     expectation_maximisation,
     identity_covariance,
     log_likelihood,
@@ -40,7 +41,7 @@ def test_updates_are_the_formulas(channels):
     psd, spatial, mixture = case(channels=channels)
     mean, second = moments(psd, spatial, mixture)
     energy = psd.sum(2)[..., None, None]
-    expected = {
+    expected: dict[Update, np.ndarray] = {
         "exact": (second / psd[..., None, None]).mean(2),
         "weighted": second.sum(2) / energy,
         "simplified": np.einsum("jfni,jfnk->jfik", mean, mean.conj()) / energy,

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 
 from stemblend.errors import DataError
-from stemblend.evaluation.results import collect
+from stemblend.evaluation.results import collect_results
+from stemblend.reports.figure_style import new_figure, save_figure
 from stemblend.reports.figures import box_figure, genre_figure, lambda_figure
-from stemblend.reports.page import new_figure, save_figure
-from stemblend.reports.tables import TARGETS, caption, choose, genre_table
+from stemblend.reports.tables import caption, genre_table, select_scores
 
+TARGETS = ("bass", "drums", "other", "vocals", "accompaniment")
 LAMBDAS = [0.0, 0.25, 1.0]
 CURVES = {
     "dev": {"bass": [1.0, 2.0, 0.0], "vocals": [3.0, 3.5, 4.0], "accompaniment": [9.0, 9.0, 9.5]},
@@ -22,18 +23,23 @@ CURVES = {
 
 @pytest.fixture(scope="module")
 def sisec():
-    rows, protocol = collect(["sisec2016"])
-    return choose(rows), protocol
+    rows, protocol = collect_results(["sisec2016"])
+    return select_scores(rows), protocol
 
 
 def of(sisec, *systems: str):
     rows, protocol = sisec
-    return choose(rows, systems=systems), protocol
+    return select_scores(rows, systems=systems), protocol
 
 
-def texts(path) -> list[str]:
+def texts(path) -> list[str | None]:
     tree = ElementTree.parse(path)
     return [element.text for element in tree.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def horizontal(patch) -> np.ndarray:
+    """Horizontal coordinates of a patch."""
+    return np.asarray(patch.get_path().vertices)[:, 0]
 
 
 def labels_overlap(figure) -> bool:
@@ -66,10 +72,10 @@ def test_boxes_show_the_quartiles_of_figure_5(sisec):
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["UHL3", "NUG1"]
     medians, edges = [], []
     for axes in figure.axes:
-        box = axes.patches[0].get_path().vertices[:, 0]
+        box = horizontal(axes.patches[0])
         edges.append((round(box.min(), 2), round(box.max(), 2)))
         line = next(line for line in axes.lines if line.get_linewidth() == 1.1)
-        medians.append(round(float(line.get_xdata()[0]), 2))
+        medians.append(round(float(np.asarray(line.get_xdata())[0]), 2))
     assert medians == [2.98, 4.13, 3.52, 5.23, 11.70]
     assert edges == [(0.29, 5.01), (3.34, 6.05), (2.47, 4.88), (3.02, 6.49), (9.31, 13.50)]
 
@@ -77,7 +83,7 @@ def test_boxes_show_the_quartiles_of_figure_5(sisec):
 def test_a_target_that_a_system_leaves_silent_has_no_box(sisec):
     figure = box_figure(*of(sisec, "UHL3", "RAF1"))
     for axes in figure.axes:
-        second = axes.patches[1].get_path().vertices[:, 0]
+        second = horizontal(axes.patches[1])
         assert np.isfinite(second).all() == (axes.get_title() in ("vocals", "accompaniment"))
 
 
@@ -91,7 +97,7 @@ def test_bars_show_the_genres_of_figure_4(sisec):
     table = genre_table(rows, protocol)
     genres = [name.split("\n")[0] for name in names]
     for axes in figure.axes:
-        heights = [bar.get_height() for bar in axes.patches]
+        heights = [bar.get_height() for group in axes.containers for bar in group]
         expected = [
             table.filter(genre=genre, system=system)[axes.get_ylabel()].item()
             for system in ("UHL1", "UHL2", "UHL3")
@@ -130,11 +136,11 @@ def test_curves_mark_their_best_weight():
     figure = lambda_figure(CURVES, LAMBDAS, baseline="BL")
     assert [axes.get_title() for axes in figure.axes] == ["dev", "test"]
     assert figure.axes[0].get_ylabel() == "SDR improvement over BL in dB"
-    lines = {tuple(np.round(line.get_ydata(), 2)) for line in figure.axes[0].lines}
+    lines = {tuple(np.round(np.asarray(line.get_ydata()), 2)) for line in figure.axes[0].lines}
     assert (1.0, 2.0, 0.0) in lines
     assert (2.0, 2.75, 2.0) in lines  # the mean without accompaniment
-    best = [line.get_xdata()[0] for line in figure.axes[1].lines if len(line.get_xdata()) == 1]
-    assert best == [0.25, 0.25, 0.25]
+    weights = [np.asarray(line.get_xdata()).tolist() for line in figure.axes[1].lines]
+    assert [best for best in weights if len(best) == 1] == [[0.25], [0.25], [0.25]]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["bass", "vocals", "accompaniment", "mean of 2 sources"]
     assert not labels_overlap(figure)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -7,10 +8,10 @@ from scipy import stats
 
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import DSD100, MDX, MIR1K
-from stemblend.evaluation.results import collect
-from stemblend.evaluation.score_table import tidy
+from stemblend.evaluation.results import collect_results
+from stemblend.evaluation.score_schema import to_score_schema
 from stemblend.reports.statistics import Bootstrap, compare, explain
-from stemblend.reports.tables import choose
+from stemblend.reports.tables import select_scores
 
 
 def table(systems: dict[str, list[float]], **columns: object) -> pl.DataFrame:
@@ -18,7 +19,7 @@ def table(systems: dict[str, list[float]], **columns: object) -> pl.DataFrame:
         pl.DataFrame({"system": name, "track": map(str, range(len(sdr))), "sdr": sdr} | columns)
         for name, sdr in systems.items()
     ]
-    return tidy(pl.concat(parts).with_columns(target=pl.lit("bass")), "rows")
+    return to_score_schema(pl.concat(parts).with_columns(target=pl.lit("bass")), "rows")
 
 
 def bootstrap(resamples: int = 999) -> Bootstrap:
@@ -68,7 +69,8 @@ def test_pairs_are_corrected_by_holms_method():
     found = compare(table(systems), DSD100, bootstrap=bootstrap())
     pairs = [("A", "B"), ("A", "C"), ("B", "C")]
     assert found.select("system", "versus").rows() == pairs
-    p = [stats.wilcoxon(systems[one], systems[other]).pvalue for one, other in pairs]
+    tests: list[Any] = [stats.wilcoxon(systems[one], systems[other]) for one, other in pairs]
+    p = [test.pvalue for test in tests]
     assert found["p"].to_list() == pytest.approx(p)
     smallest, middle, largest = sorted(p)
     steps = [3 * smallest, 2 * middle, largest]
@@ -114,8 +116,8 @@ def test_the_same_generator_gives_the_same_interval_whatever_else_is_compared():
 
 
 def test_the_blend_of_the_paper_is_better_on_all_targets():
-    rows, protocol = collect(["sisec2016"])
-    chosen = choose(rows, systems=["UHL3", "UHL2", "NUG1"])
+    rows, protocol = collect_results(["sisec2016"])
+    chosen = select_scores(rows, systems=["UHL3", "UHL2", "NUG1"])
     found = compare(chosen, protocol, bootstrap=bootstrap(), baseline="UHL3")
     assert found.height == 10
     assert (found["songs"] == 50).all()

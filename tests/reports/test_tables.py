@@ -7,22 +7,22 @@ import pytest
 
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import DSD100, MDX, MIR1K
-from stemblend.evaluation.results import collect
-from stemblend.evaluation.score_table import tidy
+from stemblend.evaluation.results import collect_results
+from stemblend.evaluation.score_schema import to_score_schema
+from stemblend.reports.table_formats import format_cells, to_csv, to_latex, to_markdown
 from stemblend.reports.tables import (
-    TARGETS,
     caption,
-    choose,
     genre_table,
     lambda_table,
     order_targets,
     same_songs,
     score_table,
+    select_scores,
     spread_table,
 )
-from stemblend.reports.text import cells, to_csv, to_latex, to_markdown
 
 NAN = math.nan
+TARGETS = ("bass", "drums", "other", "vocals", "accompaniment")
 
 # Uhlich et al. 2017, Tables 1 and 3: FNN-2, BLSTM-3, BLEND (MWF) and NUG, dB SDR on Test
 PUBLISHED = """\
@@ -62,25 +62,27 @@ SPREAD = {
 
 @pytest.fixture(scope="module")
 def sisec():
-    rows, protocol = collect(["sisec2016"])
+    rows, protocol = collect_results(["sisec2016"])
     return SimpleNamespace(rows=rows, protocol=protocol)
 
 
 def table(*rows: tuple[str, str, str, float], **columns: object) -> pl.DataFrame:
-    """Tidy rows of (system, track, target, sdr)."""
+    """Scores from (system, track, target, sdr)."""
     given = pl.DataFrame(rows, schema=["system", "track", "target", "sdr"], orient="row")
-    return tidy(given.with_columns(**{name: pl.lit(v) for name, v in columns.items()}), "rows")
+    return to_score_schema(
+        given.with_columns(**{name: pl.lit(v) for name, v in columns.items()}), "rows"
+    )
 
 
 def test_the_shipped_table_gives_the_published_numbers(sisec):
-    chosen = choose(sisec.rows, systems=["UHL1", "UHL2", "UHL3", "NUG1"])
+    chosen = select_scores(sisec.rows, systems=["UHL1", "UHL2", "UHL3", "NUG1"])
     found = score_table(chosen, sisec.protocol)
     assert to_csv(found.drop("songs")) == PUBLISHED
     assert found["songs"].to_list() == ["50"] * 4
 
 
 def test_the_shipped_table_gives_the_genres_of_figure_4(sisec):
-    found = genre_table(choose(sisec.rows, systems=["UHL1", "UHL2", "UHL3"]), sisec.protocol)
+    found = genre_table(select_scores(sisec.rows, systems=["UHL1", "UHL2", "UHL3"]), sisec.protocol)
     for genre, numbers in GENRES.items():
         values = found.filter(genre=genre).select(TARGETS).to_numpy().ravel()
         assert [f"{value:z.2f}" for value in values] == numbers.split()
@@ -93,7 +95,7 @@ def test_the_shipped_table_gives_the_genres_of_figure_4(sisec):
 
 
 def test_the_shipped_table_gives_the_quartiles_of_figure_5(sisec):
-    found = spread_table(choose(sisec.rows, systems=["UHL3", "NUG1"]), sisec.protocol)
+    found = spread_table(select_scores(sisec.rows, systems=["UHL3", "NUG1"]), sisec.protocol)
     assert found["target"].unique(maintain_order=True).to_list() == list(TARGETS)
     for (system, target), numbers in SPREAD.items():
         row = found.row(by_predicate=(pl.col.system == system) & (pl.col.target == target))
@@ -102,17 +104,22 @@ def test_the_shipped_table_gives_the_quartiles_of_figure_5(sisec):
 
 
 def test_the_development_part_and_other_metrics_are_there(sisec):
-    chosen = choose(sisec.rows, systems=["UHL3"], subset="dev")
-    found = cells(score_table(chosen, sisec.protocol))[0][1:6]
+    chosen = select_scores(sisec.rows, systems=["UHL3"], subset="dev")
+    found = format_cells(score_table(chosen, sisec.protocol))[0][1:6]
     assert found == ["4.89", "6.41", "4.34", "6.85", "12.91"]
-    chosen = choose(sisec.rows, systems=["UHL3"])
-    found = cells(score_table(chosen, sisec.protocol, "sir"))[0][1:6]
+    chosen = select_scores(sisec.rows, systems=["UHL3"])
+    found = format_cells(score_table(chosen, sisec.protocol, "sir"))[0][1:6]
     assert found == ["3.28", "8.89", "6.10", "9.11", "16.45"]
 
 
-def test_targets_stand_in_the_papers_order_and_others_behind():
-    names = ["vocals", "piano", "accompaniment", "bass", "guitar", "drums"]
-    assert order_targets(names) == ["bass", "drums", "vocals", "accompaniment", "guitar", "piano"]
+def test_the_usual_sources_come_as_published_and_others_as_they_are_found():
+    names = ["vocals", "piano", "accompaniment", "bass", "guitar", "drums", "piano"]
+    expected = ["bass", "drums", "vocals", "piano", "accompaniment", "guitar"]
+    assert order_targets(names) == expected
+    rows = table(*(("A", "one", name, 1.0) for name in names[:-1]), genre="Rap")
+    assert score_table(rows, DSD100).columns == ["system", *expected, "songs"]
+    assert genre_table(rows, DSD100).columns[3:] == expected
+    assert spread_table(rows, DSD100)["target"].to_list() == expected
 
 
 def test_missing_scores_and_songs_are_shown():
@@ -124,7 +131,7 @@ def test_missing_scores_and_songs_are_shown():
     )
     found = score_table(rows, DSD100)
     assert found.columns == ["system", "bass", "vocals", "songs"]
-    assert cells(found) == [["A", "0.00", "2.00", "1–2"], ["B", "–", "–", "0"]]
+    assert format_cells(found) == [["A", "0.00", "2.00", "1–2"], ["B", "–", "–", "0"]]
     assert to_csv(found) == "system,bass,vocals,songs\nA,0.00,2.00,1–2\nB,,,0\n"
 
 
@@ -151,19 +158,19 @@ def test_each_system_is_reported_on_its_test_songs():
             table(("B", "one", "bass", 3.0)),
         ]
     )
-    assert choose(rows)["sdr"].to_list() == [1.0, 3.0]
-    assert choose(rows, systems=["B", "A"])["sdr"].to_list() == [3.0, 1.0]
-    assert choose(rows, subset="all").height == 3
-    assert choose(rows, systems=["A"], subset="Dev")["sdr"].to_list() == [2.0]
-    assert not same_songs(choose(rows))
-    assert same_songs(choose(rows, systems=["A"]))
+    assert select_scores(rows)["sdr"].to_list() == [1.0, 3.0]
+    assert select_scores(rows, systems=["B", "A"])["sdr"].to_list() == [3.0, 1.0]
+    assert select_scores(rows, subset="all").height == 3
+    assert select_scores(rows, systems=["A"], subset="Dev")["sdr"].to_list() == [2.0]
+    assert not same_songs(select_scores(rows))
+    assert same_songs(select_scores(rows, systems=["A"]))
     with pytest.raises(DataError, match="B has no songs of the subset 'dev', only songs of no"):
-        choose(rows, subset="dev")
+        select_scores(rows, subset="dev")
     with pytest.raises(DataError, match="there is no system 'C': there are A, B"):
-        choose(rows, systems=["C"])
+        select_scores(rows, systems=["C"])
     rows = pl.concat([rows.filter(subset="dev"), table(("A", "x", "bass", 1.0), subset="train")])
     with pytest.raises(DataError, match="'test', only dev and train: choose with --subset"):
-        choose(rows)
+        select_scores(rows)
 
 
 def test_the_caption_states_songs_subset_protocol_and_aggregation():
@@ -187,7 +194,7 @@ def test_improvements_stand_against_lambda_for_each_subset(sisec):
     found = lambda_table(sisec.rows, sisec.protocol, lambdas, "NUG1")
     assert found["subset"].to_list() == ["dev"] * 3 + ["test"] * 3
     assert found["λ"].to_list() == [0.0, 0.25, 1.0] * 2
-    scores = score_table(choose(sisec.rows), sisec.protocol)
+    scores = score_table(select_scores(sisec.rows), sisec.protocol)
     by_system = {row[0]: np.array(row[1:6]) for row in scores.iter_rows()}
     expected = [by_system[name] - by_system["NUG1"] for name in ("UHL2", "UHL3", "UHL1")]
     np.testing.assert_allclose(found.filter(subset="test").select(TARGETS).to_numpy(), expected)
@@ -222,6 +229,6 @@ def test_markdown_and_latex():
 
 def test_probabilities_have_two_digits():
     found = pl.DataFrame({"system": ["A", "B"], "p": [0.01234, 1e-9], "p Holm": [0.5, None]})
-    assert cells(found) == [["A", "0.012", "0.5"], ["B", "<0.001", "–"]]
+    assert format_cells(found) == [["A", "0.012", "0.5"], ["B", "<0.001", "–"]]
     assert to_csv(found) == "system,p,p Holm\nA,0.012,0.5\nB,1e-09,\n"
     assert r"B & $<$0.001 & -- \\" in to_latex(found, "")

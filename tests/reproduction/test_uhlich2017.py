@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,14 +14,12 @@ from stemblend.errors import DataError
 from stemblend.evaluation.protocols import get_protocol
 from stemblend.interfaces import SOURCES
 from stemblend.models.registry import load
-from stemblend.reproduction import others, plan, published
+from stemblend.reproduction import plan, published
 from stemblend.reproduction.claims import CLAIMS, Claim, examine
 from stemblend.reproduction.plan import RUNS, Effort, plan_efforts
 from stemblend.reproduction.report import lambda_name
 from stemblend.reproduction.sweep import LAMBDAS, sweep
 from stemblend.reproduction.uhlich2017 import reproduce
-from stemblend.separators.nug.network import SpectraConfig
-from stemblend.separators.nug.training_config import NUGTraining
 from stemblend.training import config as training_config
 
 RATE = 8000
@@ -62,16 +61,22 @@ def small_networks(tmp_path, monkeypatch):
         layers = name.split("-")[1]
         size = "cells = 4\n" if kind == "blstm" else "context = 1\n"
         (folder / f"{name}.toml").write_text(
-            f'source = "vocals"\nsteps = 4\nbatch = 2\nframes = 20\n[network]\nkind = "{kind}"\n'
-            f"layers = {layers}\n{size}{shape}" + (plain if name == plan.PLAIN else "")
+            f'method = "{kind}"\nsteps = 4\nbatch = 2\n[system]\n'
+            f"layers = {layers}\n{size}{shape}[learning]\nframes = 20\n"
+            + (plain if name == plan.PLAIN else "")
         )
-    monkeypatch.setattr(training_config, "_SHIPPED", folder)
-    spectra = SpectraConfig(
-        components=8, hidden=(8,), n_fft=128, hop=64, sample_rate=RATE, bandwidth=3000
+    for kind in ("snmf", "dnmf", "deepnmf"):
+        (folder / f"{kind}.toml").write_text(
+            f'method = "nmf"\nsteps = 2\n[system]\natoms = 3\n{shape}[learning]\nkind = "{kind}"\n'
+        )
+    (folder / "nug-0.toml").write_text(
+        f'method = "nug"\nsteps = 4\nbatch = 2\n[system]\n{shape}'
+        "components = 8\nhidden = [8]\nbandwidth = 3000\n[learning]\nframes = 20\n"
     )
-    monkeypatch.setattr(others, "NUG", NUGTraining(network=spectra, steps=4, batch=2, frames=20))
+    monkeypatch.setattr(training_config, "_PRESETS", folder)
 
 
+@pytest.mark.slow
 def test_the_whole_paper(tmp_path, small_networks):
     data, output = write_dsd100(tmp_path / "DSD100"), tmp_path / "out"
     (output).mkdir()
@@ -123,22 +128,22 @@ def test_the_whole_paper(tmp_path, small_networks):
 
 def test_a_budget_is_shared_among_the_runs(tmp_path, small_networks, monkeypatch):
     data = write_dsd100(tmp_path / "DSD100")
-    monkeypatch.setattr(plan, "_seconds_a_step", lambda config, *_: 2.0 * config.network.layers)
+    monkeypatch.setattr(plan, "_seconds_a_step", lambda config, *_: 2.0 * config.system["layers"])
     arguments = (data, "dev", tmp_path, tmp_path / "cache")
-    options = {"budget_hours": 21.0, "device": "cpu", "tell": lambda text: None}
+    options: dict[str, Any] = {"budget_hours": 21.0, "device": "cpu", "tell": lambda text: None}
     efforts = plan_efforts(*arguments, **options)
     assert len(RUNS) == 21
     assert efforts["blstm-1"] == Effort(steps=int(0.9 * 3600 / 2), batch=2, frames=20)
     # 540 steps are too few, but these mini-batches cannot be smaller
     assert efforts["blstm-3"] == Effort(steps=int(0.9 * 3600 / 6), batch=2, frames=20)
     # the plan is kept
-    assert plan_efforts(*arguments, **(options | {"budget_hours": 1.0})) == efforts
+    assert plan_efforts(*arguments, **{**options, "budget_hours": 1.0}) == efforts
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(DataError, match=r"plan\.json is damaged"):
         plan_efforts(*arguments, **options)
     (tmp_path / "plan.json").unlink()
     with pytest.raises(DataError, match="too short"):
-        plan_efforts(*arguments, **(options | {"budget_hours": 1e-4}))
+        plan_efforts(*arguments, **{**options, "budget_hours": 1e-4})
 
 
 def test_a_short_budget_makes_mini_batches_smaller():
@@ -174,7 +179,7 @@ def test_a_claim_is_held_against_songs(shift, verdict):
                 rows.append((system, "test", str(song), target, "", 0, score))
     columns = ["system", "subset", "track", "target", "genre", "frame", "sdr"]
     table = pl.DataFrame(rows, schema=columns, orient="row")
-    claim = Claim("a beats b", "a", "b", "test", ("vocals", "bass"), 1.0)
+    claim = Claim("a beats b", "a", "b", 1.0, ("vocals", "bass"))
     finding = examine(claim, table, get_protocol("dsd100"), np.random.default_rng(1))
     assert finding.verdict.startswith(verdict)
     assert finding.low < finding.difference < finding.high
@@ -182,7 +187,7 @@ def test_a_claim_is_held_against_songs(shift, verdict):
     scores = table.pivot(on="system", index=["track", "target"], values="sdr")
     medians = scores.group_by("target").agg(pl.col("a").median() - pl.col("b").median())
     assert finding.difference == pytest.approx(medians["a"].mean())
-    unknown = Claim("c beats b", "c", "b", "test", SOURCES[:1], 1.0)
+    unknown = Claim("c beats b", "c", "b", 1.0, SOURCES[:1])
     found = examine(unknown, table, get_protocol("dsd100"), np.random.default_rng(1))
     assert (found.verdict, found.songs) == ("not measured", 0)
 

@@ -12,7 +12,6 @@ from stemblend.separation.overlap_add import estimate_in_blocks
 from stemblend.separators import repet_sim
 from stemblend.separators.ft2d import Ft2d, peaks
 from stemblend.separators.hpss import Hpss, harmonic_mask
-from stemblend.separators.methods import METHODS
 from stemblend.separators.mixture import Mixture
 from stemblend.separators.repet import Repet, beat_spectrum, repeating_model, repeating_period
 from stemblend.separators.repet_sim import RepetSim, similar_frames
@@ -24,6 +23,14 @@ RATE = 8000
 HOP = 256
 """Of REPET at this rate."""
 
+METHODS = {
+    "mixture": Mixture,
+    "repet": Repet,
+    "repet-sim": RepetSim,
+    "hpss": Hpss,
+    "rpca": Rpca,
+    "ft2d": Ft2d,
+}
 VOICES = [name for name in METHODS if name != "mixture"]
 
 

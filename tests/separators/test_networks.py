@@ -6,20 +6,25 @@ import torch
 from torch.nn import functional
 
 from stemblend.errors import ModelError
-from stemblend.filters import StereoWiener
-from stemblend.interfaces import SOURCES, Separator, block_step
-from stemblend.models.networks import load_network, save_network
+from stemblend.filters import PanningWiener
+from stemblend.interfaces import Separator, block_step
+from stemblend.mixing.batch import Batch
+from stemblend.models.weights import load_network
 from stemblend.separation.overlap_add import Segment, estimate_in_blocks, separate_segments
 from stemblend.separators.bandsplit.network import BandSplit, BandSplitConfig
-from stemblend.separators.blstm import BLSTM, BLSTMConfig
+from stemblend.separators.bandsplit.separator import BandSplitSeparator
+from stemblend.separators.blstm import BLSTM, BLSTMConfig, BLSTMSeparator
 from stemblend.separators.fnn.network import FNN, FNNConfig
-from stemblend.separators.magnitude_networks import NetworkSeparator
+from stemblend.separators.fnn.separator import FNNSeparator
+from stemblend.separators.joined import Joined
+from stemblend.separators.magnitude_network import MagnitudeLearning
+from stemblend.training.network import save_network
 
 
 @pytest.fixture
 def exact(monkeypatch) -> None:
     """Networks that do not round to bfloat16."""
-    for module in ("magnitude_networks", "bandsplit.separator"):
+    for module in ("magnitude_network", "bandsplit.separator"):
         name = f"stemblend.separators.{module}.computes_bfloat16"
         monkeypatch.setattr(name, lambda device: False)
 
@@ -58,11 +63,21 @@ def small_bandsplit(seed: int = 0) -> BandSplit:
     return BandSplit(config).eval()
 
 
+def separator_of(network: torch.nn.Module, source: str = "vocals") -> Separator:
+    """Of one source, the first of a band-split network."""
+    if isinstance(network, BandSplit):
+        return BandSplitSeparator(network.narrowed([source]))
+    if isinstance(network, FNN):
+        return FNNSeparator(network, source)
+    assert isinstance(network, BLSTM)
+    return BLSTMSeparator(network, source)
+
+
 @pytest.mark.parametrize(
     ("network", "count"),
     [
-        (lambda: FNN(FNNConfig.fnn1()), 2_370_060),
-        (lambda: FNN(FNNConfig.fnn2()), 3_028_239),
+        (lambda: FNN(FNNConfig(layers=3, context=3)), 2_370_060),
+        (lambda: FNN(FNNConfig(layers=4, context=8, pca=4360)), 3_028_239),
         (lambda: BLSTM(BLSTMConfig(layers=1)), 3_070_026),
         (lambda: BLSTM(BLSTMConfig(layers=2)), 4_574_026),
         (lambda: BLSTM(BLSTMConfig(layers=3)), 6_078_026),
@@ -130,11 +145,16 @@ def test_blstm_standardises_its_input():
 def test_any_number_of_channels(channels):
     rng = np.random.default_rng(0)
     mixture = rng.standard_normal((channels, 1000)).astype(np.float32)
-    separator = NetworkSeparator({"drums": small_blstm(0), "vocals": small_blstm(1)})
+    separator = Joined(
+        {
+            "drums": BLSTMSeparator(small_blstm(0), "drums"),
+            "vocals": BLSTMSeparator(small_blstm(1), "vocals"),
+        }
+    )
     stems = separator.estimate(mixture)
     assert separator.sources == ("vocals", "drums")
     assert stems.shape == (2, channels, 1000)
-    # channels are heard in pairs, and one without a partner is its own
+    # channels are separated in pairs, and one without a partner is its own
     if channels == 1:
         twice = separator.estimate(np.repeat(mixture, 2, 0)).mean(1, keepdims=True)
         np.testing.assert_allclose(stems, twice, atol=1e-5)
@@ -144,25 +164,96 @@ def test_any_number_of_channels(channels):
 
 def test_estimates_keep_the_mixture_s_phase():
     mixture = np.random.default_rng(0).standard_normal((2, 2000)).astype(np.float32)
-    separator = NetworkSeparator({"vocals": small_blstm()})
+    separator = BLSTMSeparator(small_blstm(), "vocals")
     assert isinstance(separator, Separator)
     everything = small_blstm()
     torch.nn.init.constant_(everything.dense.bias, 40.0)  # the mask is one everywhere
     torch.nn.init.zeros_(everything.dense.weight)
-    whole = NetworkSeparator({"vocals": everything}).estimate(mixture)
+    whole = BLSTMSeparator(everything, "vocals").estimate(mixture)
     np.testing.assert_allclose(whole[0], mixture, atol=1e-5)
     chosen = separator.estimate(mixture, ["vocals"])
     np.testing.assert_array_equal(chosen, separator.estimate(mixture))
 
 
-def test_networks_must_share_their_transform():
+def test_joined_networks_share_their_sample_rate_and_estimate_their_sources():
+    blstm = BLSTMSeparator(small_blstm(), "vocals")
     with pytest.raises(ModelError, match="blend them"):
-        NetworkSeparator({"vocals": small_blstm(), "drums": small_fnn()})
-    with pytest.raises(ModelError, match="kazoo"):
-        NetworkSeparator({"kazoo": small_blstm()})
+        Joined({"vocals": blstm, "drums": FNNSeparator(small_fnn(), "drums")})
+    with pytest.raises(ModelError, match="given for kazoo are for vocals"):
+        Joined({"kazoo": blstm})
+    with pytest.raises(ModelError, match="at least one source"):
+        Joined({})
 
 
-def test_a_band_split_network_hears_relations_not_levels():
+def test_joined_networks_share_no_transform():
+    """Each has the context that it needs, and blocks begin where all of them can."""
+    members = {
+        "vocals": BLSTMSeparator(small_blstm(), "vocals"),
+        "drums": FNNSeparator(small_fnn(sample_rate=8000), "drums"),
+        "bass": BandSplitSeparator(small_bandsplit(), sources=["bass"]),
+    }
+    joined = Joined(members)
+    supports = [member.block_support for member in members.values()]
+    found = joined.block_support
+    assert found is not None
+    for support in supports:
+        assert support is not None
+        assert found.step % support.step == 0
+        assert found.before >= support.before
+        assert found.after >= support.after
+        assert found.fade >= support.fade
+    song = np.random.default_rng(0).standard_normal((2, 4000)).astype(np.float32)
+    stems = joined.estimate(song)
+    assert joined.sources == ("vocals", "bass", "drums")
+    for source, stem in zip(joined.sources, stems, strict=True):
+        np.testing.assert_array_equal(stem, members[source].estimate(song)[0])
+
+
+def by_hand(batch: Batch, config: BLSTMConfig | FNNConfig) -> tuple[torch.Tensor, ...]:
+    """Spectrograms of mixture and target, and the bins in which the target is known."""
+    mixture = config.stft.forward(batch.mixture)
+    target = config.stft.forward(batch.targets[:, 0])
+    edges = 0.95 * batch.bandwidth / (config.sample_rate / 2) * (config.stft.bins - 1)
+    return mixture, target, torch.arange(config.stft.bins) < edges
+
+
+def small_batch(samples: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.randn(3, 1, 2, samples, generator=generator)
+    remainder = torch.randn(3, 2, samples, generator=generator)
+    return Batch(targets, remainder, torch.tensor([[torch.inf], [2000.0], [0.0]]))
+
+
+@pytest.mark.parametrize("kind", ["magnitude", "phase"])
+def test_the_loss_of_a_blstm(kind):
+    """The squared error over the known bins, by the power of each segment's mixture."""
+    network = small_blstm()
+    network.learning = MagnitudeLearning(target=kind)
+    batch = small_batch(1000)
+    mixture, target, known = by_hand(batch, network.config)
+    truth = target.abs()
+    if kind == "phase":
+        truth = truth * torch.cos(target.angle() - mixture.angle())
+    error = (network(mixture.abs()) - truth).square() * known[:, None, :, None]
+    expected = error.mean((1, 2, 3)) / mixture.abs().square().mean((1, 2, 3))
+    torch.testing.assert_close(network.loss(batch), expected.mean())
+
+
+@pytest.mark.parametrize("pca", [None, 40])
+def test_the_loss_of_an_fnn(pca):
+    """The squared error of inner frames over gamma, for the left channel."""
+    network = small_fnn(pca=pca, sample_rate=8000)
+    batch, reach = small_batch(1000), network.config.reach
+    mixture, target, known = by_hand(batch, network.config)
+    left = mixture[:, 0].abs()
+    _, gamma = network.supervectors(left)
+    error = (network(left[:, None])[:, 0] - target[:, 0].abs())[..., reach:-reach]
+    error = error.transpose(1, 2) / gamma
+    expected = (error.square() * known[:, None]).mean()
+    torch.testing.assert_close(network.loss(batch), expected)
+
+
+def test_a_band_split_network_measures_relations_not_levels():
     """Louder in, louder out; silence around the sound changes nothing about its level."""
     network = small_bandsplit()
     network.standardise(torch.randn(500, 4, network.config.bins))
@@ -185,7 +276,7 @@ def test_a_band_split_network_hears_relations_not_levels():
 
 def test_a_band_split_network_gives_the_sources_that_are_asked_for():
     mixture = np.random.default_rng(0).standard_normal((3, 3000)).astype(np.float32)
-    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_bandsplit()))
+    separator = BandSplitSeparator(small_bandsplit())
     stems = separator.estimate(mixture)
     assert stems.shape == (4, 3, 3000)
     assert len({stem.tobytes() for stem in stems}) == 4
@@ -197,12 +288,13 @@ def test_in_stereo_a_band_split_network_s_masks_go_through_its_filter(exact):
     network = small_bandsplit()
     song = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32)
     song[1] *= 0.3
-    stems = NetworkSeparator(dict.fromkeys(SOURCES, network)).estimate(song)
+    stems = BandSplitSeparator(network).estimate(song)
     stft, seen = network.config.stft, network.config.bins
     mixture = stft.forward(torch.from_numpy(song))
     with torch.no_grad():
-        masks = network.gains(mixture[None])[0]
-    wiener = StereoWiener(masks[:, :seen].clone(), mixture[:, :seen])
+        found = network.masks(network.features(mixture[None]))
+        masks = network.to_all_bins(found, mixture.shape[1])[0]
+    wiener = PanningWiener(masks[:, :seen].clone(), mixture[:, :seen])
     for row, stem in enumerate(stems):
         expected = masks[row] * mixture
         wiener.image(row, expected[:, :seen])
@@ -215,19 +307,18 @@ def test_what_a_network_for_some_sources_leaves_takes_part_in_its_filter(exact):
     network = small_bandsplit().narrowed(["bass"])
     opposite = small_bandsplit().narrowed(["bass"])
     with torch.no_grad():
-        for layer in opposite.widen:
-            layer.weight.neg_()
-            layer.bias.neg_()
+        for parameter in opposite.widen.parameters():
+            parameter.neg_()
     song = np.random.default_rng(0).standard_normal((2, 9000)).astype(np.float32)
     song[1] *= 0.3
-    bass, rest = (NetworkSeparator({"bass": n}).estimate(song)[0] for n in (network, opposite))
+    bass, rest = (BandSplitSeparator(n).estimate(song)[0] for n in (network, opposite))
     seen = network.config.bins - 1
     stft = network.config.stft
     left = stft.forward(torch.from_numpy(song - bass - rest))[:, :seen]
     assert left.abs().max() < 1e-4
     assert np.square(bass).mean() > 1e-3 * np.square(song).mean()
-    with pytest.raises(ModelError, match="given for drums estimates bass"):
-        NetworkSeparator({"drums": network})
+    with pytest.raises(ModelError, match="the network estimates bass, not drums"):
+        BandSplitSeparator(network, sources=["drums"])
 
 
 @pytest.mark.parametrize(("bits", "tolerance"), [(32, 0), (16, 1e-3), (8, 0.01)])
@@ -238,7 +329,7 @@ def test_weights_come_back_and_the_scale_of_the_input_exactly(tmp_path, kind, bi
         buffer.copy_(torch.logspace(-4, 2, buffer.numel()).view_as(buffer))
     path = tmp_path / "weights.safetensors"
     save_network(network, path, {}, bits=bits)
-    loaded = load_network(path)
+    loaded = load_network(path, type(network))
     for name, value in network.named_parameters():
         difference = (loaded.get_parameter(name) - value).abs().max()
         assert difference <= tolerance * value.abs().max()
@@ -249,7 +340,7 @@ def test_weights_come_back_and_the_scale_of_the_input_exactly(tmp_path, kind, bi
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
 def test_blocks_equal_the_whole_song(monkeypatch, exact, kind):
     """A window by itself is rounded differently in bfloat16, so that must be off here."""
-    separator = NetworkSeparator({"vocals": kind()})
+    separator = separator_of(kind())
     song = np.random.default_rng(0).standard_normal((2, 400_000)).astype(np.float32)
     whole = separator.estimate(song)
     windows = []
@@ -264,7 +355,7 @@ def test_blocks_equal_the_whole_song(monkeypatch, exact, kind):
 
 
 def test_a_band_split_network_s_windows_side_by_side_are_those_one_by_one(exact):
-    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_bandsplit()))
+    separator = BandSplitSeparator(small_bandsplit())
     song = np.random.default_rng(0).standard_normal((2, 60_000)).astype(np.float32)
     before = torch.get_num_threads()
     found = []
@@ -327,7 +418,7 @@ def test_bands_cover_all_bins_and_widen():
         assert (np.diff(widths) >= -1).all()
 
 
-def test_a_band_split_network_hears_where_sounds_stand():
+def test_a_band_split_network_measures_where_sounds_stand():
     """The first channel's power over the mean, and power in common over it, both less one."""
     network = small_bandsplit()
     sound = torch.polar(1 + torch.rand(1, 1, 65, 30), torch.rand(1, 1, 65, 30))
@@ -363,10 +454,22 @@ def test_a_band_split_network_has_one_mask_for_all_channels():
 
 @pytest.mark.parametrize("kind", [small_fnn, small_blstm, small_bandsplit])
 def test_silence_beside_loud_sound_stays_silent(kind):
-    """A network that hears something in its context gives no gain of infinity on nothing."""
+    """A network with sound in its context gives no infinite gain on zeros."""
     song = np.zeros((2, 8000), np.float32)
     song[:, :4000] = 1e4 * np.random.default_rng(0).standard_normal((2, 4000))
-    stems = NetworkSeparator({"vocals": kind()}).estimate(song)
+    stems = separator_of(kind()).estimate(song)
     assert np.isfinite(stems).all()
     assert np.abs(stems[..., :3000]).max() > 1
     assert not np.abs(stems[..., 5000:]).max() > 1e-6
+
+
+def test_an_fnn_for_use_has_its_pca_in_the_first_layer(tmp_path):
+    network = small_fnn(pca=40)
+    path = tmp_path / "weights.safetensors"
+    save_network(network, path, {"licence": "CC0"})
+    loaded = load_network(path, FNN)
+    assert loaded.config == network.config.model_copy(update={"pca": None})
+    magnitude = torch.rand(1, 2, 33, 20)
+    torch.testing.assert_close(loaded(magnitude), network(magnitude))
+    with pytest.raises(ModelError, match="holds no BLSTM"):
+        load_network(path, BLSTM)

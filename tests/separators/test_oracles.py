@@ -7,7 +7,7 @@ from scipy import signal
 from stemblend.api import separate
 from stemblend.errors import ModelError
 from stemblend.interfaces import Separator
-from stemblend.separators.oracles import ORACLES, make_oracle
+from stemblend.separators.oracles import ORACLES, Oracle
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it asks scipy for an old name
@@ -31,7 +31,7 @@ def stems(sources=3, channels=2, samples=20_000, seed=0):
 
 def separated(name, waves, rate=RATE):
     mixture = np.sum(list(waves.values()), axis=0)
-    return make_oracle(name, waves, rate).estimate(mixture), mixture
+    return Oracle(name, waves, rate).estimate(mixture), mixture
 
 
 def level(difference, reference):
@@ -177,7 +177,7 @@ def test_an_oracle_is_a_separator_of_one_song():
     waves = stems(samples=30_000)
     mixture = np.sum(list(waves.values()), axis=0)
     kept = {source: wave.copy() for source, wave in waves.items()}
-    oracle = make_oracle("irm2", waves, 16000)
+    oracle = Oracle("irm2", waves, 16000)
     assert isinstance(oracle, Separator)
     assert (oracle.sources, oracle.sample_rate) == (tuple(waves), 16000)
     every = oracle.estimate(mixture)
@@ -202,10 +202,10 @@ def test_the_equally_loud_share_no_bin():
 def test_impossible_oracles():
     waves = stems()
     with pytest.raises(ModelError, match="'irm3'; use ibm, "):
-        make_oracle("irm3", waves, RATE)
+        Oracle("irm3", waves, RATE)
     with pytest.raises(ModelError, match="one shape"):
-        make_oracle("irm1", waves | {"short": waves["source 0"][:, :-1]}, RATE)
+        Oracle("irm1", waves | {"short": waves["source 0"][:, :-1]}, RATE)
     with pytest.raises(ModelError, match="one shape"):
-        make_oracle("irm1", {}, RATE)
+        Oracle("irm1", {}, RATE)
     with pytest.raises(ModelError, match="1 or 2 channels"):
         separated("mwf-oracle-published", stems(channels=3))

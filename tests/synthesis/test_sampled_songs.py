@@ -1,6 +1,7 @@
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,12 @@ import soundfile
 from scipy.signal import freqz_sos
 
 from stemblend.errors import DataError
+from stemblend.synthesis.composed.score import Note
 from stemblend.synthesis.sampled import effects
 from stemblend.synthesis.sampled.harmony import arpeggio_part, chord_part, riff_part
 from stemblend.synthesis.sampled.names import read_name
 from stemblend.synthesis.sampled.pitch import measure_pitch
-from stemblend.synthesis.sampled.plan import STYLES, Note, plan_excerpt
+from stemblend.synthesis.sampled.plan import STYLES, plan_excerpt
 from stemblend.synthesis.sampled.player import Player
 from stemblend.synthesis.sampled.rhythm import bass_part, drum_part
 from stemblend.synthesis.sampled.sample_bank import MAX_SHIFT
@@ -102,8 +104,8 @@ def test_bank_says_what_it_left_out(bank):
         "drums/kit/Snare-Silent.wav",
         "drums/kit/Ride.ogg",
     }
-    assert bank.skipped["keys/piano/F4vH.wav"] == "its name says semitone 65, its sound 67.0"
-    assert bank.skipped["keys/piano/G4vH.wav"] == "no pitch can be heard in it"
+    assert bank.skipped["keys/piano/F4vH.wav"] == "its name means semitone 65, its sound 67.0"
+    assert bank.skipped["keys/piano/G4vH.wav"] == "it has no clear pitch"
     assert "Ride.ogg" in bank.skipped["drums/kit/Ride.ogg"]
 
 
@@ -124,7 +126,7 @@ def test_bank_refuses_a_folder_without_samples(tmp_path):
     with pytest.raises(DataError, match="there is no folder"):
         SampleBank.load(tmp_path / "missing")
     (tmp_path / "drums" / "kit").mkdir(parents=True)
-    with pytest.raises(DataError, match="no sample that can be told"):
+    with pytest.raises(DataError, match="no sample that can be identified"):
         SampleBank.load(tmp_path)
 
 
@@ -212,7 +214,7 @@ def test_parts_keep_to_the_plan(seed):
     assert all(40 <= note.pitch < 90 for note in others)
     for note in (*bass, *others, *(hit for drum in hits.values() for hit in drum)):
         assert 0 < note.velocity <= 1
-        assert note.seconds > 0
+        assert note.duration > 0
         assert plan.bars[0].start - 0.1 <= note.start <= plan.bars[-1].start + 10
     for part, notes in (("drums", hits.get("kick", [])), ("bass", bass)):
         silent = [bar.start for bar in plan.bars if part not in bar.playing]
@@ -222,13 +224,14 @@ def test_parts_keep_to_the_plan(seed):
 
 
 def test_open_hat_is_choked():
+    hits = {}
     for seed in range(40):
         rng = np.random.default_rng(seed)
         hits = drum_part(plan_excerpt(rng, 10.0, 1), rng)
         if "hat_open" in hits and "hat" in hits:
             break
     starts = np.sort([hit.start for hit in (*hits["hat"], *hits["hat_open"])])
-    ends = [hit.start + hit.seconds for hit in hits["hat_open"][:-1]]
+    ends = [hit.start + hit.duration for hit in hits["hat_open"][:-1]]
     assert all(np.abs(starts - end).min() < 1e-9 for end in ends)
 
 
@@ -263,7 +266,7 @@ def test_player_cuts_notes(bank):
     np.testing.assert_allclose(late[:, :-shift], whole[:, shift:], atol=1e-6)
 
 
-def response_db(section: np.ndarray, hertz: list[float]) -> np.ndarray:
+def response_db(section: np.ndarray, hertz: Any) -> np.ndarray:
     return 20 * np.log10(np.abs(freqz_sos(section, worN=hertz, fs=RATE)[1]))
 
 
@@ -343,7 +346,7 @@ def test_an_echo_from_side_to_side_fades():
 
 
 def test_excerpt_is_music_of_the_right_form(bank):
-    silent = dict.fromkeys(("bass", "drums", "other"), 0)
+    silent: dict[str, int] = dict.fromkeys(("bass", "drums", "other"), 0)
     low_shares = []
     for seed in range(12):
         stems = render_excerpt(bank, np.random.default_rng(seed), seconds=6.0)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from stemblend.training.config import TrainingConfig
 from stemblend.training.loop import train
-from stemblend.training.prefetch import Ahead
+from stemblend.training.prefetch import Prefetch
 from tests.small import small_config
 
 SCRIPT = """
@@ -58,6 +58,7 @@ def entries(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_like_one_with_twice_the_batch(songs, tmp_path):
     augmentation = {"equaliser_db": 3.0, "speed_semitones": 2.0}
     values = {"steps": 8, "learning_rate": 1e-2, "decay": 0.0, "augmentation": augmentation}
@@ -85,13 +86,13 @@ def test_two_processes_learn_like_one_with_twice_the_batch(songs, tmp_path):
 def test_drawing_ahead_gives_the_same_numbers_and_the_state_behind_each():
     rng = np.random.default_rng(3)
     wanted = [np.random.default_rng(3).random(5)[i] for i in range(5)]
-    with Ahead(lambda rng: rng.random(), rng) as items:
+    with Prefetch(lambda rng: rng.random(), rng) as items:
         first = [items.take() for _ in range(3)]
         state = items.state
     assert first == wanted[:3]
     resumed = np.random.default_rng(0)
     resumed.bit_generator.state = state
-    with Ahead(lambda rng: rng.random(), resumed) as items:
+    with Prefetch(lambda rng: rng.random(), resumed) as items:
         assert [items.take(), items.take()] == wanted[3:]
 
 
@@ -99,5 +100,5 @@ def test_an_error_while_drawing_ahead_comes_out():
     def draw(rng: np.random.Generator) -> float:
         raise OSError("the disk is gone")
 
-    with Ahead(draw, np.random.default_rng(0)) as items, pytest.raises(OSError, match="gone"):
+    with Prefetch(draw, np.random.default_rng(0)) as items, pytest.raises(OSError, match="gone"):
         items.take()

@@ -23,10 +23,16 @@ _LOST_SECONDS = 0.25
 
 
 class ContainerDecoder:
-    """Stream an audio track of a file through FFmpeg; see `stemblend.audio.reader.Decoder`.
+    """Stream an audio track of a file through FFmpeg, once, from one place on.
 
     The encoder's priming at the start and its padding at the end are cut off as far as the file
     states them: mp3 with a LAME header, m4a, mp4, opus and webm do; raw aac never does.
+
+    Attributes:
+        sample_rate: in Hz.
+        channels: their number, in the order of wav files.
+        samples: length of the file as its header states it, None where that is not exact.
+        duration: length in seconds, exact or an estimate, None if unknown.
 
     Raises:
         AudioError: if there is no such audio track, or nothing in it can be decoded.

@@ -16,17 +16,13 @@ def states_length(file: BinaryIO) -> bool:
         file: open at any place; it is moved.
     """
     size = file.seek(0, 2)
-    start = 0
-    head = b"ID3"
-    while head.startswith(b"ID3"):
-        file.seek(start)
-        head = file.read(_FIRST_FRAME)
-        if head.startswith(b"ID3"):
-            # four bytes of seven bits each, behind a version and flags
-            length = 0
-            for byte in head[6:10]:
-                length = length << 7 | byte & 0x7F
-            start += _ID3_HEADER + length
+    start = file.seek(0)
+    while (head := file.read(_FIRST_FRAME)).startswith(b"ID3"):
+        # four bytes of seven bits each, behind a version and flags
+        length = 0
+        for byte in head[6:10]:
+            length = length << 7 | byte & 0x7F
+        start = file.seek(start + _ID3_HEADER + length)
     for tag, bytes_at in ((b"Xing", 12), (b"Info", 12), (b"VBRI", 10)):
         at = head.find(tag)
         if at < 0:

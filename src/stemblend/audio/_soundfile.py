@@ -24,7 +24,7 @@ _CUT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)$", r
 
 
 class SoundFileDecoder:
-    """Stream a file through libsndfile; see `stemblend.audio.reader.Decoder`.
+    """Stream a file through libsndfile, with the attributes and methods of `ContainerDecoder`.
 
     Where libsndfile gives up on damage, the rest of the file is read through FFmpeg, which goes
     on behind the damaged place.
@@ -52,9 +52,15 @@ class SoundFileDecoder:
 
     def decode(self, start: int = 0) -> Iterator[np.ndarray]:
         """Yield float32 `(channels, n)` from sample `start` on; a chunk lasts until the next."""
-        position = self._entry(start)
+        # never into the last page of an ogg file
+        end = max(0, self._frames - _LAST_PAGE) if self._is_ogg else self._frames
+        position = min(start, end)
         buffer = np.empty((_CHUNK, self.channels), np.float32)
-        damaged = not self._seek(position)
+        damaged = False
+        try:
+            self._sound.seek(position)
+        except soundfile.LibsndfileError:
+            damaged = True
         while position < self._frames and not damaged:
             try:
                 read = len(self._sound.read(out=buffer))
@@ -69,18 +75,6 @@ class SoundFileDecoder:
             position += read
         if damaged:
             yield from self._decode_behind_damage(max(start, position))
-
-    def _entry(self, start: int) -> int:
-        """Find the sample to seek to: `start`, but for ogg never within the last page."""
-        end = max(0, self._frames - _LAST_PAGE) if self._is_ogg else self._frames
-        return min(start, end)
-
-    def _seek(self, position: int) -> bool:
-        try:
-            self._sound.seek(position)
-        except soundfile.LibsndfileError:
-            return False
-        return True
 
     def _decode_behind_damage(self, position: int) -> Iterator[np.ndarray]:
         self._file.seek(0)

@@ -1,5 +1,6 @@
 """The file formats that stems are written in, and what each of them can hold."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stemblend.errors import AudioError
@@ -53,9 +54,7 @@ def find_format(name: str) -> AudioFormat:
         AudioError: if there is no such format.
     """
     if name not in FORMATS:
-        raise AudioError(
-            f"There is no output format {name!r}; choose {_listed(list(FORMATS), 'or')}."
-        )
+        raise AudioError(f"There is no output format {name!r}; choose {_listed(FORMATS)}.")
     return FORMATS[name]
 
 
@@ -114,7 +113,7 @@ class Encoding:
             if bit_depth not in chosen.bit_depths:
                 raise AudioError(
                     f"{name} cannot have a bit depth of {bit_depth}; "
-                    f"use --bit-depth {_listed(chosen.bit_depths, 'or')}."
+                    f"use --bit-depth {_listed(chosen.bit_depths)}."
                 )
         elif bit_depth is not None:
             raise AudioError(f"{name} has no bit depth; use --bitrate, or --format wav or flac.")
@@ -145,11 +144,11 @@ def _mp3_bitrate(sample_rate: int, bitrate: int | None) -> int:
     if bitrate is not None and bitrate not in bitrates:
         raise AudioError(
             f"mp3 of {sample_rate} Hz cannot have a bitrate of {bitrate} kbit/s; "
-            f"use --bitrate {_listed(bitrates, 'or')}."
+            f"use --bitrate {_listed(bitrates)}."
         )
     return bitrates[-1] if bitrate is None else bitrate
 
 
-def _listed(values: list[str] | tuple[int, ...], word: str) -> str:
+def _listed(values: Iterable[str | int]) -> str:
     *others, last = map(str, values)
-    return f"{', '.join(others)} {word} {last}"
+    return f"{', '.join(others)} or {last}"

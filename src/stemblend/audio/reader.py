@@ -4,8 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO, Protocol, runtime_checkable
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 import soundfile
@@ -32,33 +31,7 @@ AUDIO_EXTENSIONS = frozenset(
 _READ_BLOCK = 1 << 18
 
 
-@runtime_checkable
-class Decoder(Protocol):
-    """One way to decode a file, used once from one place on.
-
-    Attributes:
-        sample_rate: in Hz.
-        channels: their number, in the order of wav files.
-        samples: length of the file as its header states it, None where that is not exact.
-        duration: length in seconds, exact or an estimate, None if unknown.
-    """
-
-    sample_rate: int
-    channels: int
-    samples: int | None
-    duration: float | None
-
-    def decode(self, start: int = 0) -> Iterator[np.ndarray]:
-        """Yield float32 `(channels, n)`, n > 0, from sample `start` on; a chunk may be reused."""
-        ...
-
-    def lost_seconds(self, decoded: int) -> float:
-        """Tell how much was lost to damage, once `decode` has come to its end at `decoded`."""
-        ...
-
-    def close(self) -> None:
-        """Release the decoder but not the file."""
-        ...
+Decoder: TypeAlias = SoundFileDecoder | ContainerDecoder
 
 
 class AudioReader:
@@ -142,12 +115,7 @@ class AudioReader:
     def __enter__(self) -> "AudioReader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

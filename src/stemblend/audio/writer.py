@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 
 import numpy as np
 from jaxtyping import Float32
@@ -158,12 +157,7 @@ class StemWriter:
     def __enter__(self) -> "StemWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             if error is None:
                 self._publish(self._finish())
@@ -179,10 +173,9 @@ class StemWriter:
         finished = [spool.path for spool in self._spools]
         if self._encoding.is_float:
             return finished
-        highest = (
-            1.0 if self._encoding.bit_depth is None else 1 - 2.0 ** (1 - self._encoding.bit_depth)
-        )
         if self.peak > 1:
+            depth = self._encoding.bit_depth
+            highest = 1.0 if depth is None else 1 - 2.0 ** (1 - depth)
             self.gain = highest / self.peak
         encoded = [path.with_name(f"encoded-{path.stem}") for path in finished]
         stop = Event()

@@ -57,7 +57,6 @@ from stemblend.cli import (  # noqa: E402
 )
 
 app.command("separate")(separate.separate)
-app.command("models")(models.models)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("report")(report.report)
@@ -66,3 +65,4 @@ app.command("reproduce")(reproduce.reproduce)
 app.command("demo")(demo.demo)
 app.add_typer(blend.app, name="blend")
 app.add_typer(data.app, name="data")
+app.add_typer(models.app, name="models")

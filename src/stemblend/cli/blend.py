@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stemblend.cli.console import bar, out
+from stemblend.cli.options import Device, Quiet, Songs
 from stemblend.errors import ModelError
 
 if TYPE_CHECKING:
     from stemblend.datasets.base import Track
 
-app = typer.Typer(no_args_is_help=True, help="Blend separators.")
-
-
-@app.callback()
-def _top() -> None:
-    """Blend separators."""
+# with a callback, the only command keeps its name
+app = typer.Typer(no_args_is_help=True, help="Blend separators.", callback=lambda: None)
 
 
 @app.command("fit")
@@ -31,12 +28,10 @@ def fit(
     split: Annotated[
         str | None, typer.Option(help="Part of the dataset, such as dev or validation.")
     ] = None,
-    songs: Annotated[
-        list[str] | None, typer.Option(help="Use only songs that match the pattern; repeatable.")
-    ] = None,
+    songs: Songs = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the model file.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Find blend weights on a development set and write them as a model of its own.
 
@@ -54,7 +49,7 @@ def fit(
     from rich.table import Table
 
     from stemblend.datasets import open_dataset
-    from stemblend.interfaces import SOURCES
+    from stemblend.interfaces import in_order
     from stemblend.models.export import save_blend
     from stemblend.models.registry import load
     from stemblend.separators.blend.fit import fit_weights
@@ -65,10 +60,9 @@ def fit(
         for track in open_dataset(data).tracks(split)
         if not songs or any(fnmatch(track.name, pattern) for pattern in songs)
     ]
-    known = {source for member in members for source in member.sources}
+    known = in_order(source for member in members for source in member.sources)
     with bar(f"{len(tracks)} songs", quiet) as progress:
-        watched = _watched(tracks, progress)
-        found = fit_weights(members, [s for s in SOURCES if s in known], watched)
+        found = fit_weights(members, known, _watched(tracks, progress))
     save_blend(output, model, found.weights)
     if quiet:
         return

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from stemblend.errors import StemblendError
 
-EXIT_BAD_INPUT = 2
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 class Update(Protocol):
@@ -36,7 +36,7 @@ def report_errors(app: Callable[..., object]) -> int:
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         err.print("stopped; nothing half-written was left behind")
-        return 130
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader of our output has gone; keep Python from complaining at its own exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,21 +65,13 @@ def _plain(text: object) -> str:
 
 @contextmanager
 def bar(text: str, quiet: bool) -> Iterator["Update"]:
-    """A progress bar with the time left.
-
-    Args:
-        text: what is going on.
-        quiet: show nothing; nothing is shown either where the output is no terminal.
+    """A progress bar with the time left; none if `quiet` or where the output is no terminal.
 
     Yields:
         A function of what is done, of the total, None if it is not known, and of a new text.
     """
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
+    description = TextColumn("{task.description}")
+    columns = (description, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     hidden = quiet or not err.is_terminal
     with Progress(*columns, console=err, transient=True, disable=hidden) as progress:
         task = progress.add_task(_plain(text), total=None)

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stemblend.cli.console import bar, out
+from stemblend.cli.options import Json
 
 if TYPE_CHECKING:
     from stemblend.datasets.check import Report
 
-app = typer.Typer(no_args_is_help=True, help="Look after datasets.")
+# with a callback, the only command keeps its name
+app = typer.Typer(no_args_is_help=True, help="Look after datasets.", callback=lambda: None)
 
 EXIT_PROBLEMS = 1
-
-
-@app.callback()
-def _top() -> None:
-    """Look after datasets."""
 
 
 @app.command("check")
@@ -33,7 +30,7 @@ def check(
     full: Annotated[
         bool, typer.Option("--full", help="Decode every file rather than read its header.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only problems.")] = False,
 ) -> None:
     """Recognise a dataset, count its songs, and name every file that is missing or broken.

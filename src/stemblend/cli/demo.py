@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stemblend.cli.console import bar, out
+from stemblend.cli.options import Quiet
 from stemblend.defaults import MODEL
 
 
@@ -16,14 +17,14 @@ def demo(
     seed: Annotated[int, typer.Option(help="Another seed is another song.")] = 1,
     seconds: Annotated[float, typer.Option(help="Length of the song.", min=1.0)] = 20.0,
     model: Annotated[str, typer.Option("-m", "--model", help="Name of the model.")] = MODEL,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compose a song in code, separate it, print scores, write stems and a picture."""
     import numpy as np
     from rich.table import Table
 
     from stemblend.api import separate
-    from stemblend.metrics.sdr import sdr
+    from stemblend.metrics.energy_ratios import sdr
     from stemblend.models.registry import load
     from stemblend.reports.spectrograms import draw_spectrograms
     from stemblend.separation.stems import Stems

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from stemblend.cli.console import EXIT_BAD_INPUT, bar, err, fail, out, warn
+from stemblend.cli.console import EXIT_BAD_INPUT, EXIT_INTERRUPTED, bar, err, fail, out, warn
+from stemblend.cli.options import Device, ProtocolName, Quiet, SdrOnly, Songs
 from stemblend.cli.report import show
-
-_EXIT_INTERRUPTED = 130
 
 
 def evaluate(
@@ -22,51 +21,42 @@ def evaluate(
         typer.Option(
             "-m",
             "--model",
-            help="A shipped model or a model file, or NAME=MODEL to call it NAME; repeatable.",
+            help="A model or model file, or NAME=MODEL to call it NAME; repeatable.",
         ),
     ] = None,
     oracle: Annotated[
         list[str] | None,
         typer.Option(
-            help="A separator that knows the truth: ibm, irm1, irm2, mwf-oracle; repeatable."
+            help="Upper bound from the true stems: ibm, irm1, irm2, mwf-oracle; repeatable."
         ),
     ] = None,
-    protocol: Annotated[
-        str, typer.Option("-p", "--protocol", help="dsd100, sisec2018, mdx or mir1k.")
-    ] = "sisec2018",
-    sdr_only: Annotated[
-        bool, typer.Option("--sdr-only", help="Leave out ISR, SIR and SAR; this is much faster.")
-    ] = False,
+    protocol: ProtocolName = "sisec2018",
+    sdr_only: SdrOnly = False,
     split: Annotated[
         str | None, typer.Option(help="Part of the dataset, such as test; all if not given.")
     ] = None,
-    songs: Annotated[
-        list[str] | None, typer.Option(help="Use only songs that match the pattern; repeatable.")
-    ] = None,
+    songs: Songs = None,
     filter_: Annotated[
         str | None,
-        typer.Option(
-            "--filter", help="mwf, swf, sum or none for all models.  [default: each one's own]"
-        ),
+        typer.Option("--filter", help="For all models, such as mwf (default: each one's own)."),
     ] = None,
     voice_ratio_db: Annotated[
         float | None,
-        typer.Option(help="Mix vocals and accompaniment at this ratio of their energies, in dB."),
+        typer.Option(help="Remix vocals and accompaniment at this energy ratio in dB."),
     ] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Songs worked on at a time.  [default: one a core]"),
+        int | None, typer.Option(min=1, help="Number of songs at a time (default: one a core).")
     ] = None,
     save_estimates: Annotated[
-        bool, typer.Option("--save-estimates", help="Write the estimates as wav files, too.")
+        bool, typer.Option("--save-estimates", help="Also write the estimates as wav files.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
-    """Separate songs whose stems are known, and score the estimates.
+    """Separate songs with known stems, and score the estimates.
 
-    Results lie in DIR/scores.parquet and, as museval writes them, in DIR/museval. The same command
-    goes on with a run that was stopped; with another --model it adds to the table.
+    Writes DIR/scores.parquet and, in the format of museval, DIR/museval. The same command
+    continues a run that was stopped; with another --model it adds to the table.
     """
     from stemblend.evaluation.protocols import get_protocol
     from stemblend.evaluation.run import evaluate as run
@@ -90,9 +80,9 @@ def evaluate(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        err.print("stopped; finished songs are kept, and the same command goes on with the others")
-        # what separators are in the midst of may take minutes, and nobody needs it any more
-        os._exit(_EXIT_INTERRUPTED)
+        err.print("stopped; finished songs are kept, and the same command continues with the rest")
+        # do not wait for separators at work, which may take minutes
+        os._exit(EXIT_INTERRUPTED)
     for note in found.notes:
         warn(note)
     for problem in found.problems:
@@ -100,6 +90,6 @@ def evaluate(
     if not quiet and not found.scores.is_empty():
         metric = "nsdr" if "nsdr" in chosen.metrics else "sdr"
         show(Report(found.scores, chosen, metric).scores())
-        out.print(f"{output}/scores.parquet: all scores; stemblend report {output}: more tables")
+        out.print(f"all scores: {output}/scores.parquet; more tables: stemblend report {output}")
     if found.problems:
         raise typer.Exit(EXIT_BAD_INPUT)

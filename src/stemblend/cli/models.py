@@ -1,46 +1,101 @@
-"""`stemblend models`: what there is to separate with."""
+"""`stemblend models`: what there is to separate with, and models of training runs."""
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from stemblend.cli.console import out
+from stemblend.cli.options import Json
+from stemblend.errors import ModelError
 
 if TYPE_CHECKING:
     from stemblend.models.registry import Model
 
-_COLUMNS = {
-    "vocals": "vocals",
-    "bass": "bass",
-    "drums": "drums",
-    "other": "other",
-    "accomp.": "accompaniment",
-}
-"""Titles of the columns of scores, and what they stand for."""
+_TARGETS = ("vocals", "bass", "drums", "other", "accompaniment")
+"""The columns of scores."""
 
 
-def models(
-    name: Annotated[str | None, typer.Argument(help="Tell all about this model.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+class _ModelsGroup(TyperGroup):
+    """`stemblend models` lists, and `stemblend models NAME` is `stemblend models show NAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] == "--json":
+            args = ["list", *args]
+        elif not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=_ModelsGroup, help="List models, tell about one (NAME), or export one.")
+
+
+@app.command("list")
+def list_models(
+    as_json: Json = False,
 ) -> None:
-    """List the models that ship with stemblend, or tell all about one."""
-    from stemblend.models.registry import find_model, registry
+    """List the models that ship with stemblend and those of installed packages."""
+    from stemblend.models.registry import registry
 
-    chosen = registry() if name is None else {name: find_model(name)}
+    found = registry()
     if as_json:
-        typer.echo(json.dumps([_entry(*item) for item in chosen.items()], indent=2))
-    elif name is None:
-        _list(chosen)
+        typer.echo(json.dumps([_entry(*item) for item in found.items()], indent=2))
     else:
-        _tell(_entry(name, chosen[name]))
+        _list(found)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A model, a model file, or module:Class.")],
+    as_json: Json = False,
+) -> None:
+    """Tell all about one model."""
+    from stemblend.models.registry import find_model
+
+    entry = _entry(name, find_model(name))
+    if as_json:
+        typer.echo(json.dumps([entry], indent=2))
+    else:
+        _tell(entry)
+
+
+@app.command("export")
+def export(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of `stemblend train`, one a network of the model.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Model file, ending in .toml.")],
+    bits: Annotated[int, typer.Option(help="Bits a number of a matrix: 8, 16 or 32.")] = 8,
+    summary: Annotated[str, typer.Option(help="One line that says what it is.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "",
+    training_data: Annotated[str, typer.Option(help="What they learned from.")] = "",
+    use: Annotated[str, typer.Option(help="What they may be used for.")] = "",
+    overwrite: Annotated[bool, typer.Option(help="Replace the model's weights.")] = False,
+) -> None:
+    """Make a model of training runs: model file, weights in few bits, and a model card.
+
+    Texts that an earlier model file has are kept; its scores are not.
+    """
+    from stemblend.models.export import export_runs
+
+    if output.exists() and not overwrite:
+        raise ModelError(f"{output} exists already; name another file or add --overwrite")
+    if bits not in (8, 16, 32):
+        raise ModelError(f"{bits} bits a number are not possible; use 8, 16 or 32")
+    texts = {"summary": summary, "licence": licence, "training_data": training_data, "use": use}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    model = export_runs(output, runs, bits=bits, texts=texts)
+    out.print(f"{output}", f"{output.with_suffix('.md')}", *model.weights.values(), sep="\n")
 
 
 def _entry(name: str, model: "Model") -> dict[str, Any]:
     return {
         "name": name,
         "summary": model.file.summary,
+        "method": model.file.method,
         "sources": list(model.sources),
         "bytes": model.size,
         "training_data": model.file.training_data,
@@ -56,14 +111,14 @@ def _list(models: "Mapping[str, Model]") -> None:
 
     table = Table(box=None, pad_edge=False, caption_justify="left")
     table.add_column("model")
-    for column in (*_COLUMNS, "MiB"):
-        table.add_column(column, justify="right")
+    for column in (*_TARGETS, "MiB"):
+        table.add_column(column.replace("accompaniment", "accomp."), justify="right")
     table.add_column("licence")
     for name, model in models.items():
         scores = next(iter(model.file.scores.values()), {})
         table.add_row(
             name,
-            *(f"{scores[source]:.1f}" if source in scores else "" for source in _COLUMNS.values()),
+            *(f"{scores[target]:.1f}" if target in scores else "" for target in _TARGETS),
             f"{model.size / 2**20:.1f}",
             model.file.licence,
         )
@@ -79,6 +134,7 @@ def _tell(entry: dict[str, Any]) -> None:
     size = f"{entry['bytes'] / 2**20:.1f} MiB" if entry["bytes"] else "no weights"
     table.add_row("model", entry["name"])
     table.add_row("what it is", entry["summary"])
+    table.add_row("method", entry["method"])
     table.add_row("stems", ", ".join(entry["sources"]))
     table.add_row("size", size)
     table.add_row("training data", entry["training_data"])

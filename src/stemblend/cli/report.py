@@ -24,12 +24,11 @@ def report(
         ),
     ] = None,
     published: Annotated[
-        list[str] | None,
-        typer.Option(help="Set published results beside them: sisec2016; repeatable."),
+        list[str] | None, typer.Option(help="Add published results: sisec2016; repeatable.")
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option("-p", "--protocol", help="How they were scored, where they do not say."),
+        typer.Option("-p", "--protocol", help="Protocol of results that do not name theirs."),
     ] = None,
     metric: Annotated[str, typer.Option(help="sdr, isr, sir, sar or nsdr.")] = "sdr",
     system: Annotated[
@@ -47,40 +46,39 @@ def report(
         typer.Option(
             "--lambda",
             metavar="SYSTEM=WEIGHT",
-            help="Draw the improvement over --baseline against the weight of a blend; repeatable.",
+            help="Weight of a system on the curve of improvement over --baseline; repeatable.",
         ),
     ] = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX.")] = False,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Folder to write every table and figure to."),
+        Path | None, typer.Option("-o", "--output", help="Folder for all tables and figures.")
     ] = None,
 ) -> None:
-    """Put scores into tables and figures, each with its protocol and aggregation.
+    """Tabulate and plot scores, each with its protocol and aggregation.
 
     Prints one row a system and, with --baseline, the differences between systems with confidence
     intervals and tests. With -o, writes all tables (CSV, Markdown, LaTeX) and figures (PNG, SVG).
     """
     if csv + markdown + latex > 1:
-        raise DataError("one form at a time: choose one of --csv, --markdown and --latex.")
+        raise DataError("only one format at a time: choose one of --csv, --markdown and --latex.")
     weights = _weights(weight or [])
     if weights and baseline is None:
-        raise DataError("--lambda shows the improvement over a system: name it with --baseline.")
+        raise DataError("--lambda needs a system to compare with: name it with --baseline.")
 
     from stemblend.evaluation.protocols import get_protocol
-    from stemblend.evaluation.results import collect
+    from stemblend.evaluation.results import collect_results
     from stemblend.reports.report import Report
-    from stemblend.reports.tables import choose, same_songs
-    from stemblend.reports.text import to_csv, to_latex, to_markdown
+    from stemblend.reports.table_formats import to_csv, to_latex, to_markdown
+    from stemblend.reports.tables import same_songs, select_scores
 
     given = get_protocol(protocol) if protocol else None
-    rows, used = collect([*(results or []), *(published or [])], given)
-    chosen = choose(rows, systems=system or [], subset=subset)
+    rows, used = collect_results([*(results or []), *(published or [])], given)
+    chosen = select_scores(rows, systems=system or [], subset=subset)
     found = Report(chosen, used, metric, baseline, weights, rows)
     if not same_songs(chosen):
-        warn("not all systems were scored on the same songs: compare them with care")
+        warn("not all systems were scored on the same songs: compare with care")
 
     sections = [found.scores()]
     if csv:
@@ -112,24 +110,23 @@ def _weights(texts: Sequence[str]) -> dict[str, float]:
                 f"--lambda {text} is no weight: write SYSTEM=WEIGHT with a weight from 0 to 1."
             )
     if len(set(weights.values())) < len(weights):
-        raise DataError("--lambda gives two systems the same weight: give each its own.")
+        raise DataError("--lambda gives two systems the same weight: use distinct weights.")
     return weights
 
 
 def show(section: "Section") -> None:
-    """Print a table with what it is below it."""
+    """Print a table with its caption below."""
     from rich import box
     from rich.table import Table
 
-    from stemblend.reports.text import cells, is_text
+    from stemblend.reports.table_formats import format_cells, is_text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in section.table.columns:
         left = is_text(section.table, column)
-        table.add_column(
-            column, justify="left" if left else "right", no_wrap=not left, overflow="fold"
-        )
-    for row in cells(section.table):
+        justify = "left" if left else "right"
+        table.add_column(column, justify=justify, no_wrap=not left, overflow="fold")
+    for row in format_cells(section.table):
         table.add_row(*(cell.replace("[", r"\[") for cell in row))
     out.print(table, soft_wrap=False)
     out.print(section.caption, markup=False, soft_wrap=False)

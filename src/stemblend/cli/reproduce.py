@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from stemblend.cli.console import bar, out
+from stemblend.cli.options import Device, Quiet
 from stemblend.errors import DataError
 
 PAPERS = ("uhlich2017",)
@@ -21,8 +22,8 @@ def reproduce(
         float | None, typer.Option(help="Hours for training (default: as long as configured).")
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded stems.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Train a paper's systems, score them, and hold its claims against the scores.
 

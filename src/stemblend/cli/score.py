@@ -1,4 +1,4 @@
-"""`stemblend score`: score stems that lie in files."""
+"""`stemblend score`: score stems in files."""
 
 import json
 from pathlib import Path
@@ -7,41 +7,36 @@ from typing import Annotated
 import typer
 
 from stemblend.cli.console import EXIT_BAD_INPUT, bar, fail, warn
+from stemblend.cli.options import Json, ProtocolName, Quiet, SdrOnly
 from stemblend.cli.report import show
 from stemblend.errors import DataError
 
 
 def score(
     references: Annotated[
-        Path, typer.Argument(metavar="REF_DIR", help="Folder of true stems, or of songs of them.")
+        Path, typer.Argument(metavar="REF_DIR", help="Folder of true stems, or of songs.")
     ],
     estimates: Annotated[
-        Path, typer.Argument(metavar="EST_DIR", help="Folder of the estimated stems, as REF_DIR.")
+        Path, typer.Argument(metavar="EST_DIR", help="Folder of estimated stems, laid out alike.")
     ],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the scores of all windows.")
     ] = None,
-    protocol: Annotated[
-        str, typer.Option("-p", "--protocol", help="dsd100, sisec2018, mdx or mir1k.")
-    ] = "sisec2018",
-    sdr_only: Annotated[
-        bool, typer.Option("--sdr-only", help="Leave out ISR, SIR and SAR; this is much faster.")
-    ] = False,
+    protocol: ProtocolName = "sisec2018",
+    sdr_only: SdrOnly = False,
     name: Annotated[
-        str, typer.Option(help="What to call the estimates.  [default: EST_DIR's name]")
+        str, typer.Option(help="Name of the estimates in the results.  [default: that of EST_DIR]")
     ] = "",
     pad: Annotated[
         bool,
-        typer.Option("--pad", help="Cut or fill up estimates of another length at their ends."),
+        typer.Option("--pad", help="Truncate or pad estimates of another length at their ends."),
     ] = False,
-    partial: Annotated[
-        bool, typer.Option("--partial", help="Allow estimates to be missing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    partial: Annotated[bool, typer.Option("--partial", help="Allow missing estimates.")] = False,
+    as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Score stems in files against the true ones: of one song, or of songs with the same names."""
+    """Score stems in files against the true ones, for one song or for songs of equal names."""
     if as_json and as_csv:
         raise DataError("--json and --csv exclude each other; use one of them")
     from stemblend.evaluation.protocols import aggregate, get_protocol

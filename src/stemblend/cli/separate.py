@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from stemblend.cli.console import EXIT_BAD_INPUT, bar, err, fail, out, warn
+from stemblend.cli.options import Device, Quiet
 from stemblend.defaults import MODEL
 from stemblend.errors import AudioError, ModelError, StemblendError
 
@@ -20,10 +21,14 @@ def separate(
         Path, typer.Option("-o", "--output", help="Folder that gets a folder of stems a song.")
     ] = Path("stems"),
     model: Annotated[
-        str, typer.Option("-m", "--model", help="A shipped model, or the path of a model file.")
+        str, typer.Option("-m", "--model", help="A model, a model file, or module:Class.")
     ] = MODEL,
     stems: Annotated[
-        str, typer.Option(help="The stems wanted, as in 'vocals,drums'; fewer are faster.")
+        str,
+        typer.Option(
+            help="The stems wanted, as in 'vocals,drums', 'bass+drums,rest' or 'no_drums'; "
+            "rest is the song without the others. Fewer are faster."
+        ),
     ] = "",
     two_stems: Annotated[
         str, typer.Option(help="One source and the rest of the song; 'vocals' for karaoke.")
@@ -41,13 +46,13 @@ def separate(
     ] = None,
     bitrate: Annotated[int | None, typer.Option(help="kbit/s of ogg or mp3.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace stems of an earlier run.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
 ) -> None:
     """Take songs apart: DIR/<song>/<source>.<ext>."""
     from stemblend.api import separate_file
-    from stemblend.models.registry import load, own_filter
-    from stemblend.separation.pipeline import check_request, complement
+    from stemblend.models.registry import load
+    from stemblend.separation.stem_plan import complement, plan_stems
 
     wanted = [name.strip() for name in stems.split(",") if name.strip()]
     if two_stems:
@@ -56,9 +61,7 @@ def separate(
         wanted = [two_stems, complement(two_stems)]
     jobs = find_songs(songs, output)
     separator = load(model, device)
-    names = check_request(
-        separator, wanted or None, own_filter(separator) if filter_ is None else filter_
-    )
+    names = plan_stems(separator.sources, wanted or None).names
     failed = 0
     for song, place in jobs:
         target = output / place
@@ -103,7 +106,6 @@ def find_songs(arguments: list[str], output: Path) -> list[tuple[Path, Path]]:
     """
     from stemblend.audio import AUDIO_EXTENSIONS
 
-    suffixes = AUDIO_EXTENSIONS
     found: dict[Path, Path] = {}
     for argument in arguments:
         path = Path(argument)
@@ -111,7 +113,7 @@ def find_songs(arguments: list[str], output: Path) -> list[tuple[Path, Path]]:
             inside = [
                 file
                 for file in sorted(path.rglob("*"))
-                if file.suffix.lower() in suffixes
+                if file.suffix.lower() in AUDIO_EXTENSIONS
                 and file.is_file()
                 and output.resolve() not in file.resolve().parents
             ]

@@ -1,13 +1,13 @@
-"""`stemblend train`: a network from a folder of songs."""
+"""`stemblend train`: a system from a folder of songs."""
 
 import os
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stemblend.cli.console import bar, out
+from stemblend.cli.options import Device, Quiet
 from stemblend.errors import DataError
 
 
@@ -21,14 +21,18 @@ def train(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="vocals, bass, drums, other, or all for a joint network (bandsplit)."),
+        typer.Option(
+            help="What to learn, as in 'vocals' or 'piano,guitar'; 'all' stands for vocals, bass, "
+            "drums and other."
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="blstm-1, -2, -3, each also as blstm-1-plain without augmentation; fnn-1, fnn-2, "
-            "each also as fnn-1-layerwise, grown layer by layer with L-BFGS; "
-            "bandsplit (default: blstm-2)."
+            help="A system (bandsplit, bandsplit.refinement, blstm, fnn, nmf, nug, module:Class) "
+            "or settings that ship with stemblend: blstm-1, -2, -3, each also as blstm-1-plain "
+            "without augmentation; fnn-1, fnn-2, each also as fnn-1-layerwise; snmf, dnmf, "
+            "deepnmf, nug-0 (default: blstm-2)."
         ),
     ] = None,
     validation: Annotated[
@@ -40,50 +44,44 @@ def train(
     cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded stems, shared between runs.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "cpu",
     minutes: Annotated[
         float | None,
         typer.Option(help="Stop after so long, with a checkpoint; the same command goes on."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a network, or go on with a run that was stopped.
+    """Train a system, or go on with a run that was stopped.
 
-    Several processes or machines train together under
+    A run is resumed with the settings that it began with; with others it is refused. Several
+    processes or machines train together under
     `torchrun --nproc-per-node 2 -m stemblend train ...`.
     """
-    from stemblend.separators.fnn.layerwise import train_layerwise
-    from stemblend.training.config import TrainingConfig, shipped_config
-    from stemblend.training.loop import Report
+    from stemblend.interfaces import SOURCES
+    from stemblend.training.config import ALL_SOURCES, preset_config, read_config
     from stemblend.training.loop import train as run
+    from stemblend.training.run import Report
     from stemblend.util.devices import check_device
 
-    settings = {"source": source, "steps": steps, "seed": seed}
+    settings: dict[str, Any] = {"steps": steps, "seed": seed}
+    if source is not None:
+        names = [name.strip() for name in source.split(",") if name.strip()]
+        settings["sources"] = SOURCES if source == ALL_SOURCES else tuple(names)
     overrides = {name: value for name, value in settings.items() if value is not None}
     if config is not None:
         if data or model or validation:
             raise DataError(
                 "--config holds data, model and validation itself; leave the options out"
             )
-        chosen = TrainingConfig.from_toml(config, **overrides)
+        chosen = read_config(config, **overrides)
     elif data:
-        chosen = shipped_config(model or "blstm-2", data, validation or (), **overrides)
+        chosen = preset_config(model or "blstm-2", data, validation or (), **overrides)
     else:
         raise DataError("no songs to train on; name a folder with --data, or a --config file")
-    if chosen.layerwise is not None and steps is not None:
-        raise DataError(
-            "--steps counts mini-batches, of which layer-wise training has none; set "
-            "layer_iterations and final_iterations under [layerwise] in a --config file"
-        )
-    if chosen.layerwise is not None and minutes is not None:
-        raise DataError(
-            "layer-wise training cannot stop after --minutes; leave it out, and stop and start "
-            "the run at will, for it writes checkpoints"
-        )
     check_device(device)
-    # torchrun starts several of us, and one is enough to speak
+    # of the processes that torchrun starts, only the first prints
     quiet = quiet or os.environ.get("RANK", "0") != "0"
-    title = f"{chosen.source} ({chosen.network.kind})"
+    title = f"{', '.join(chosen.sources)} ({chosen.method})"
     with bar(title, quiet) as progress:
         last: Report | None = None
 
@@ -92,12 +90,15 @@ def train(
             last = report
             progress(report.step, report.steps, title)
 
-        def draw(done: int, count: int) -> None:
-            progress(done, count, f"{title}: drawing samples")
-
-        layerwise = chosen.layerwise is not None
-        go = partial(train_layerwise, drawing=draw) if layerwise else partial(run, minutes=minutes)
-        weights = go(chosen, folder, cache=cache, device=device, progress=tell, decoding=progress)
+        weights = run(
+            chosen,
+            folder,
+            cache=cache,
+            device=device,
+            minutes=minutes,
+            progress=tell,
+            decoding=progress,
+        )
     if not quiet:
         if last is not None and last.best is not None:
             out.print(

@@ -1,7 +1,7 @@
-"""Songs with their true stems: datasets in the layouts of the field, and songs made in code.
+"""Readers of datasets: songs with their stems, in the layouts of the field.
 
-`open_dataset` recognises a folder and lists its songs. Every layout has a module of its own with
-two functions: `recognises(path)` and `read(path)`.
+`open_dataset` recognises a folder and lists its songs. Every layout is a module with two
+functions: `recognises(path)` and `read(path)`.
 """
 
 from pathlib import Path
@@ -14,22 +14,20 @@ from stemblend.errors import DataError
 __all__ = ["LAYOUTS", "Dataset", "StemFile", "Track", "open_dataset"]
 
 LAYOUTS = (corpus, dsd100, musdb18, medleydb, mir1k)
-"""The modules of all layouts that are looked for before a plain folder of songs."""
+"""The modules of the layouts, tried in this order before a plain folder of songs."""
 
 
 def open_dataset(path: str | Path) -> Dataset:
     """Recognise the layout of a dataset and find its songs.
 
-    Layouts that are recognised: a corpus with a `manifest.json`, DSD100 and MSD100, MUSDB18 and
-    MUSDB18-HQ, MedleyDB, MIR-1K, and any folder of songs with a file for each stem. See
-    `docs/datasets.md`.
+    Layouts are a corpus with a `manifest.json`, DSD100 and MSD100, MUSDB18 and MUSDB18-HQ,
+    MedleyDB, MIR-1K, and any folder of songs with a file for each stem. See `docs/datasets.md`.
 
     Args:
         path: the dataset's folder.
 
     Raises:
-        DataError: in one sentence, if there is no such folder, or its layout is none of these or
-            is incomplete beyond use.
+        DataError: if there is no such folder, or its layout is none of these or incomplete.
     """
     root = Path(path)
     if not root.is_dir():

@@ -1,4 +1,4 @@
-"""What all datasets give: songs whose stems lie on the disk and are read only when asked for."""
+"""Songs and their stems on disk, read only when asked for; common to all datasets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from jaxtyping import Float32
 
 from stemblend.audio import open_audio, read_audio
 from stemblend.errors import DataError
-from stemblend.interfaces import SOURCES
+from stemblend.interfaces import SOURCES, in_order
 
 ACCOMPANIMENT = "accompaniment"
-"""What all sources but the vocals are called together."""
+"""Name of the sum of all sources but the vocals."""
 
 ACCOMPANIMENT_SOURCES = frozenset(SOURCES) - {"vocals"}
+"""The sources of a stem that a dataset calls `accompaniment`."""
 
 _BLOCK = 1 << 18
 
-# the shapes of several waves differ, therefore the axes are not bound to one size
+# underscores: the sizes of several arguments may differ
 Wave = Float32[np.ndarray, "_channels _samples"]
 
 
 @dataclass(frozen=True)
 class StemFile:
-    """One recording on the disk, or a part of one.
+    """An audio file, or one audio track or channel of it.
 
     Attributes:
         path: of the file.
-        stream: which of the file's audio tracks, from 0; only containers such as `.stem.mp4`
-            have several.
-        channel: the one channel that is meant, from 0; None for all.
-        gain: factor that the samples are multiplied with.
+        stream: number of the audio track, from 0, in containers such as `.stem.mp4`.
+        channel: number of the channel, from 0; None for all channels.
+        gain: factor for the samples.
     """
 
     path: Path
@@ -44,14 +44,14 @@ class StemFile:
         return f"{self.path} (track {self.stream + 1})" if self.stream else str(self.path)
 
     def read(self, *, start: int = 0, samples: int | None = None) -> tuple[Wave, int]:
-        """Read the recording or an excerpt of it.
+        """Read the file or an excerpt of it.
 
         Args:
             start: first sample.
-            samples: how many, None for all.
+            samples: number of samples; None reads to the end.
 
         Returns:
-            The waveform, shorter than asked for where the recording ends, and its rate in Hz.
+            The waveform, shorter than asked for where the file ends, and its sample rate in Hz.
 
         Raises:
             AudioError: if the file cannot be read.
@@ -61,7 +61,7 @@ class StemFile:
         return self.cut(wave), rate
 
     def cut(self, wave: Wave) -> Wave:
-        """Take from all channels of the file what is meant: its channel, times its gain.
+        """Select the channel from the waveform of the whole file, and apply the gain.
 
         Raises:
             DataError: if there is no such channel.
@@ -73,29 +73,29 @@ class StemFile:
 
     @property
     def sample_rate(self) -> int:
-        """In Hz, from the header; AudioError if it cannot be read."""
+        """Sample rate in Hz from the header; AudioError if it cannot be read."""
         return self._header[0]
 
     @property
     def channels(self) -> int:
-        """Their number, from the header; AudioError or DataError as of `read`."""
+        """Number of channels from the header; raises as `read` does."""
         self._check_channel(self._header[1])
         return self._header[1] if self.channel is None else 1
 
     @property
     def duration(self) -> float:
-        """Length in seconds as the header states it, which need not be exact."""
+        """Length in seconds from the header, which may be inexact."""
         stated = self._header[3]
         return self.samples / self.sample_rate if stated is None else stated
 
     @property
     def stated_samples(self) -> int | None:
-        """The exact length from the header, None for formats that do not state it."""
+        """Exact length from the header; None for formats that do not state it."""
         return self._header[2]
 
     @cached_property
     def samples(self) -> int:
-        """The exact length, from the header; formats that do not state it are decoded once."""
+        """Exact length, from the header or else by decoding the file once."""
         if self.stated_samples is not None:
             return self.stated_samples
         with open_audio(self.path, stream=self.stream) as audio:
@@ -120,18 +120,18 @@ class Track:
 
     Attributes:
         name: of the song, unique within its split.
-        stems: the recordings of each stem, by the set of sources that it holds; several of one
-            stem are summed, and nobody can tell several sources of one stem apart. A source
-            that is in no stem is not in the song.
-        artist: who plays, empty if unknown.
+        stems: the files of each stem, by the set of sources it holds. A stem is the sum of its
+            files. A source that is in no stem is not in the song.
+        artist: empty if unknown.
         title: of the song, empty if unknown.
         genre: empty if unknown.
-        split: part of the dataset that it belongs to, in lower case; empty if there are none.
-        mixture: recording of the mixture; None where the mixture is the sum of the stems.
-        slack: seconds by which the lengths of the recordings may differ; what ends before the
-            mixture is taken to end in silence.
+        split: of the dataset, in lower case; empty if there are none.
+        mixture: file of the mixture; None where the mixture is the sum of the stems.
+        slack: seconds by which the lengths of the files may differ; files shorter than the
+            mixture are padded with silence.
         licence: of the recordings, empty if unknown.
-        notes: what else is to be known about it.
+        notes: free text.
+        dataset_sources: the sources that songs of this dataset may have.
     """
 
     name: str
@@ -144,65 +144,66 @@ class Track:
     slack: float = 0.0
     licence: str = ""
     notes: str = ""
+    dataset_sources: tuple[str, ...] = SOURCES
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The sources that have a stem of their own, in the order of `SOURCES`."""
-        return tuple(source for source in SOURCES if frozenset({source}) in self.stems)
+        """The sources that have a stem of their own: the four usual ones, others by name."""
+        return in_order(sorted(source for stem in self.stems if len(stem) == 1 for source in stem))
 
     @property
     def files(self) -> tuple[StemFile, ...]:
-        """All recordings, the mixture's last."""
+        """All files, the mixture last."""
         stems = tuple(file for files in self.stems.values() for file in files)
         return stems if self.mixture is None else (*stems, self.mixture)
 
     def read(self, *, start: int = 0, samples: int | None = None) -> tuple[dict[str, Wave], int]:
-        """Read the same excerpt of all four sources, for training.
+        """Read the same excerpt of every source of the dataset, for training.
 
         Args:
             start: first sample.
             samples: length of the excerpt; None reads to the end of the longest stem.
 
         Returns:
-            Waveforms of `vocals, bass, drums, other`, all of one shape, silent where the song
-            has no such stem or the stem has ended, and the sample rate in Hz.
+            Waveforms of `dataset_sources`, all of one shape and silent where the song has no
+            such stem, and the sample rate in Hz.
 
         Raises:
-            DataError: if a stem holds several of the sources, or the recordings' rates or
-                channels do not go together.
-            AudioError: if a recording cannot be read.
+            DataError: if a stem holds several sources, or the files differ in sample rate or
+                number of channels.
+            AudioError: if a file cannot be read.
         """
         for sources, files in self.stems.items():
             if len(sources) > 1:
                 raise DataError(
-                    f"{files[0].path} holds several sources, so that {self.name} cannot serve "
+                    f"{files[0].path} holds several sources, so that {self.name} cannot be used "
                     "where each source is needed by itself; leave it out or split the stem"
                 )
         waves, rate = self._read_files(start, samples)
         length = max(wave.shape[1] for wave in waves.values())
         silence = np.zeros((len(next(iter(waves.values()))), length), np.float32)
         stems = self._sum_files(waves, length)
-        return {s: stems.get(frozenset({s}), silence.copy()) for s in SOURCES}, rate
+        sources = in_order((*self.dataset_sources, *self.sources))
+        return {s: stems.get(frozenset({s}), silence.copy()) for s in sources}, rate
 
     def references(
         self, *, start: int = 0, samples: int | None = None
     ) -> tuple[dict[str, Wave], int]:
-        """Read the same excerpt of the true sources, for evaluation.
+        """Read the same excerpt of the reference stems, for evaluation.
 
         Args:
             start: first sample.
             samples: length of the excerpt; None reads to the end.
 
         Returns:
-            Waveforms of the sources that the song has, in the order of `SOURCES`, and the sample
-            rate in Hz. Where a stem holds several sources but no vocals, the references are the
-            vocals, if there are any, and the sum of all else as `accompaniment`. All have the
-            shape of what `read_mixture` gives for the same excerpt.
+            Waveforms by source, in the order of `sources`, and the sample rate in Hz. Where a
+            stem holds several sources, the references are `vocals`, if the song has any, and
+            the sum of all else as `accompaniment`. All have the shape of the mixture.
 
         Raises:
-            DataError: if the song has no stems, one that holds vocals among other sources, or
-                recordings of which rates, channels or lengths do not go together.
-            AudioError: if a recording cannot be read.
+            DataError: if the song has no stems, a stem holds vocals and other sources, or the
+                files differ in sample rate, number of channels or length.
+            AudioError: if a file cannot be read.
         """
         stems, rate = self._aligned_stems(start, samples)
         if all(len(sources) == 1 for sources in stems):
@@ -218,19 +219,18 @@ class Track:
         return accompaniment if vocals is None else {"vocals": vocals} | accompaniment, rate
 
     def read_mixture(self, *, start: int = 0, samples: int | None = None) -> tuple[Wave, int]:
-        """Read the mixture or an excerpt of it: its recording, or the sum of all stems.
+        """Read the mixture or an excerpt of it: its file, or the sum of all stems.
 
         Args:
             start: first sample.
             samples: length of the excerpt; None reads to the end.
 
         Returns:
-            The waveform, with as many channels as the widest recording of the song, and the
-            sample rate in Hz.
+            The waveform, with as many channels as the song's file with the most, and the sample
+            rate in Hz.
 
         Raises:
-            DataError: if the song has no recordings, or they do not go together.
-            AudioError: if a recording cannot be read.
+            DataError, AudioError: as `references`.
         """
         if self.mixture is None:
             stems, rate = self._aligned_stems(start, samples)
@@ -241,7 +241,7 @@ class Track:
     def _aligned_stems(
         self, start: int, samples: int | None
     ) -> tuple[dict[frozenset[str], Wave], int]:
-        """All stems, as long as the mixture."""
+        """All stems, with the length of the mixture."""
         waves, rate = self._read_files(start, samples)
         lengths = {file: wave.shape[1] for file, wave in waves.items()}
         length = max(lengths.values())
@@ -259,7 +259,7 @@ class Track:
         return self._sum_files(waves, length), rate
 
     def _read_files(self, start: int, samples: int | None) -> tuple[dict[StemFile, Wave], int]:
-        """Read the files of all stems, each to its own end, all with one number of channels."""
+        """Read the files of all stems, each to its own end, with equal numbers of channels."""
         files = [file for files in self.stems.values() for file in files]
         if not files:
             raise DataError(f"{self.name} has no stems; add files such as vocals.wav")
@@ -275,7 +275,7 @@ class Track:
         return {file: self._spread(file, wave) for file, (wave, _) in read.items()}, rates.pop()
 
     def _spread(self, file: StemFile, wave: Wave) -> Wave:
-        """Give one channel to all channels of the widest recording."""
+        """Copy a mono waveform to as many channels as the song's file with the most."""
         widest = max(self.files, key=lambda other: other.channels)
         if len(wave) == widest.channels:
             return wave

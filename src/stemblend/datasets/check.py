@@ -1,4 +1,4 @@
-"""Look a dataset over: what it holds, and every file that is missing, broken or does not fit."""
+"""Check a dataset: what it holds, and every file that is missing, damaged or does not fit."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,16 +9,17 @@ import numpy as np
 
 from stemblend.audio import open_audio
 from stemblend.datasets import LAYOUTS, Dataset, StemFile, Track, open_dataset
-from stemblend.datasets.base import ACCOMPANIMENT, ACCOMPANIMENT_SOURCES, SOURCES
+from stemblend.datasets.base import ACCOMPANIMENT, ACCOMPANIMENT_SOURCES
 from stemblend.datasets.index import subfolders
 from stemblend.errors import DataError, StemblendError
+from stemblend.interfaces import SOURCES, in_order
 
 _BLOCK = 1 << 18
 _VAGUE_SECONDS = 0.1
-"""Lengths that a header states roughly may differ by this much."""
+"""Tolerance for lengths that a header does not state exactly."""
 
 _SUM_TOLERANCE = 1e-4
-"""Largest difference of a mixture and the sum of its stems that rounding to 16 bits explains."""
+"""Largest difference between a mixture and the sum of its stems by rounding to 16 bits."""
 
 _LOSSLESS = frozenset({".aif", ".aiff", ".au", ".caf", ".flac", ".rf64", ".w64", ".wav"})
 
@@ -28,7 +29,7 @@ class Problem:
     """Something that is wrong with a dataset.
 
     Attributes:
-        track: name of the song; empty if it concerns the whole dataset.
+        track: name of the song; empty if the problem concerns the whole dataset.
         file: the file at fault; None if there is no single one.
         message: one sentence that names the file.
     """
@@ -43,11 +44,10 @@ class Contents:
     """What a split of a dataset holds.
 
     Attributes:
-        songs: their number.
-        seconds: their length together.
-        stems: for each stem, by its label, the number of songs that have it; `mixture` counts
-            the mixtures that are recorded.
-        sample_rates: for each rate in Hz the number of songs.
+        songs: number of songs.
+        seconds: their total length.
+        stems: number of songs that have each stem, by its label; `mixture` for files of mixtures.
+        sample_rates: number of songs by sample rate in Hz.
     """
 
     songs: int = 0
@@ -63,9 +63,9 @@ class Report:
     Attributes:
         name: of the layout.
         path: of the dataset.
-        full: whether all samples were decoded, or headers read only.
-        splits: what each split holds; the name is empty where there are no splits.
-        aside: the splits that are only given when asked for.
+        full: whether every file was decoded, rather than its header read.
+        splits: contents of each split; one with an empty name where there are no splits.
+        aside: splits that are used only when asked for.
         problems: what is wrong.
         notes: what is worth knowing but not wrong.
     """
@@ -85,20 +85,19 @@ def check_dataset(
     full: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Recognise a dataset, count what it holds, and look for files that cannot be used.
+    """Recognise a dataset, count what it holds, and find files that cannot be used.
 
-    Found are files that are missing or unreadable, and recordings of a song that differ in
-    length, sample rate or number of channels. A full check also finds damage behind the header,
-    NaN and infinity, and lossless mixtures that are not the sum of their stems, in datasets
-    where they are meant to be.
+    It finds files that are missing or unreadable, and files of one song that differ in length,
+    sample rate or number of channels. A full check also finds damage behind the header, NaN and
+    infinity, and lossless mixtures that are not the sum of their stems where they should be.
 
     Args:
         path: the dataset's folder.
-        full: decode every file, in blocks, rather than just read its header.
-        progress: called with the songs done and their number.
+        full: decode every file, in blocks, rather than read only its header.
+        progress: called with the number of songs done and of all.
 
     Raises:
-        DataError: if the folder is no dataset.
+        DataError: if the folder is not a dataset.
     """
     dataset = open_dataset(path)
     tracks = {id(track): track for songs in dataset.songs.values() for track in songs}
@@ -107,7 +106,7 @@ def check_dataset(
     facts: dict[int, _Fact | None] = {}
     for done, (key, track) in enumerate(tracks.items(), 1):
         if have_mixtures and track.mixture is None:
-            message = f"{track.name} has no mixture; the sum of its stems stands for it"
+            message = f"{track.name} has no mixture; the sum of its stems is used"
             problems.append(Problem(track.name, None, message))
         facts[key], found = _check_track(track, full, dataset.mixture_is_sum)
         problems += found
@@ -129,7 +128,7 @@ def check_dataset(
 
 @dataclass(frozen=True)
 class _Fact:
-    """What is known of a recording; `samples` is None where its length is not exactly known."""
+    """Format and length of a file; `samples` is None if the exact length is unknown."""
 
     sample_rate: int
     channels: int
@@ -140,7 +139,7 @@ class _Fact:
 def _check_track(
     track: Track, full: bool, mixture_is_sum: bool
 ) -> tuple[_Fact | None, list[Problem]]:
-    """Give the facts that stand for the whole song, if any file can be read, and its problems."""
+    """The format and length of the song, if any file can be read, and its problems."""
     facts: dict[StemFile, _Fact] = {}
     found: list[tuple[Path | None, str]] = []
     for file in track.files:
@@ -159,7 +158,8 @@ def _check_track(
         misfit = _misfit(fact, facts[standard], track.slack) if standard else ""
         if standard and misfit:
             found.append((file.path, f"{file} {misfit} {standard}"))
-    if full and not found and track.mixture and mixture_is_sum and _is_lossless(track):
+    is_lossless = all(file.path.suffix.lower() in _LOSSLESS for file in track.files)
+    if full and not found and track.mixture and mixture_is_sum and is_lossless:
         message = _compare_with_sum(track, track.mixture)
         if message:
             found.append((track.mixture.path, message))
@@ -175,7 +175,7 @@ def _probe(file: StemFile) -> _Fact:
 
 
 def _decode(file: StemFile) -> tuple[_Fact, float]:
-    """The facts as found by decoding, and the seconds that are lost to damage."""
+    """Format and length as decoded, and the seconds lost to damage."""
     with open_audio(file.path, stream=file.stream) as audio:
         samples = sum(block.shape[1] for block in audio.blocks(_BLOCK))
         seconds = samples / audio.sample_rate
@@ -183,20 +183,19 @@ def _decode(file: StemFile) -> tuple[_Fact, float]:
 
 
 def _standard(track: Track, facts: Mapping[StemFile, _Fact]) -> StemFile:
-    """The recording that the others are measured by: the mixture, or one like most."""
+    """The file that the others are compared with: the mixture, or one like most."""
     if track.mixture is not None and track.mixture in facts:
         return track.mixture
     alike = Counter((fact.sample_rate, fact.seconds) for fact in facts.values())
-
-    def rank(file: StemFile) -> tuple[float, ...]:
-        fact = facts[file]
-        return alike[fact.sample_rate, fact.seconds], fact.channels, fact.seconds
-
-    return max(facts, key=rank)
+    ranks = {
+        file: (alike[fact.sample_rate, fact.seconds], fact.channels, fact.seconds)
+        for file, fact in facts.items()
+    }
+    return max(ranks, key=ranks.__getitem__)
 
 
 def _misfit(fact: _Fact, standard: _Fact, slack: float) -> str:
-    """How a recording differs from the standard, empty if it fits."""
+    """How a file differs from the standard, empty if it fits."""
     if fact.sample_rate != standard.sample_rate:
         return f"has {fact.sample_rate} Hz where there are {standard.sample_rate} Hz in"
     if fact.channels != standard.channels and 1 not in (fact.channels, standard.channels):
@@ -212,13 +211,9 @@ def _misfit(fact: _Fact, standard: _Fact, slack: float) -> str:
     return f"is {abs(difference):.3f} s ({samples} sample{'s' * (samples != 1)}) {side}"
 
 
-def _is_lossless(track: Track) -> bool:
-    return all(file.path.suffix.lower() in _LOSSLESS for file in track.files)
-
-
 def _compare_with_sum(track: Track, mixture: StemFile) -> str:
-    """How the recorded mixture differs from the sum of the stems, empty if it does not."""
-    peak, place, error, energy = 0.0, 0, 0.0, 0.0
+    """How the mixture differs from the sum of the stems, empty if it does not."""
+    peak, sample, error, energy = 0.0, 0, 0.0, 0.0
     try:
         for start in range(0, mixture.samples, _BLOCK):
             mixed, _ = track.read_mixture(start=start, samples=_BLOCK)
@@ -226,7 +221,7 @@ def _compare_with_sum(track: Track, mixture: StemFile) -> str:
             residual = mixed - np.sum(list(stems.values()), axis=0)
             highest = np.abs(residual).max(axis=0)
             if highest.max() > peak:
-                peak, place = float(highest.max()), start + int(highest.argmax())
+                peak, sample = float(highest.max()), start + int(highest.argmax())
             error += float(np.square(residual, dtype=np.float64).sum())
             energy += float(np.square(mixed, dtype=np.float64).sum())
     except DataError as fault:
@@ -236,19 +231,15 @@ def _compare_with_sum(track: Track, mixture: StemFile) -> str:
     ratio = 10 * np.log10(error / max(energy, 1e-20))
     return (
         f"{mixture} is not the sum of its stems: they differ by up to {peak:.4f} at "
-        f"{place / mixture.sample_rate:.2f} s, and {ratio:.1f} dB of the mixture's energy"
+        f"{sample / mixture.sample_rate:.2f} s, and {ratio:.1f} dB of the mixture's energy"
     )
 
 
 def sort_labels(labels: Iterable[str]) -> list[str]:
-    """The different labels of stems, sources first and the mixture last."""
-    order = [*SOURCES, ACCOMPANIMENT]
-
-    def rank(label: str) -> tuple[int, str]:
-        known = order.index(label) if label in order else len(order)
-        return (len(order) + 1 if label == "mixture" else known), label
-
-    return sorted(set(labels), key=rank)
+    """Labels without duplicates: usual sources, accompaniment, others by name, mixture last."""
+    found = set(labels)
+    first = [label for label in (*SOURCES, ACCOMPANIMENT) if label in found]
+    return [*first, *sorted(found - {*first, "mixture"}), *(found & {"mixture"})]
 
 
 def _contents(songs: Sequence[Track], facts: Sequence[_Fact | None]) -> Contents:
@@ -266,7 +257,7 @@ def _contents(songs: Sequence[Track], facts: Sequence[_Fact | None]) -> Contents
 def _label(sources: frozenset[str]) -> str:
     if sources == ACCOMPANIMENT_SOURCES:
         return ACCOMPANIMENT
-    return "+".join(source for source in SOURCES if source in sources)
+    return "+".join(in_order(sorted(sources)))
 
 
 def _notes(dataset: Dataset, have_mixtures: bool) -> list[str]:
@@ -276,7 +267,7 @@ def _notes(dataset: Dataset, have_mixtures: bool) -> list[str]:
         if count < whole:
             notes.append(f"{split} has {count} of the {whole} songs of {dataset.name}")
     if not have_mixtures:
-        notes.append("no mixtures are recorded; the sum of a song's stems stands for its mixture")
+        notes.append("no mixtures are recorded; the sum of a song's stems is its mixture")
     files = (file for track in dataset.tracks() for file in track.files)
     used = {folder for file in files for folder in file.path.parents}
     notes += [

@@ -1,12 +1,15 @@
-"""Songs listed in a `manifest.json`, such as those that stemblend's own models learnt from.
+"""Songs listed in manifests, such as those that stemblend's own models were trained on.
 
-    corpus/manifest.json
+    corpus/manifest.json  corpus/manifest2.json
     corpus/songs/train/first song/{vocals,bass,drums,other}.ogg
 
-The manifest is a list of objects with a song's `path` below the manifest and its `sources`, and
-as far as they are known `title`, `artist`, `genre`, `split`, `licence` and `notes`.
+Every `manifest*.json` in the folder is a list of songs, or an object with such a list as `songs`.
+A song is an object with its `path` below the folder and its `sources`, and if known `title`,
+`artist`, `genre`, `split`, `licence` and `notes`. Without `split`, a song in a folder called
+`train` or `test` belongs to that split.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,15 +17,21 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from stemblend.audio import AUDIO_EXTENSIONS
 from stemblend.datasets.base import StemFile, Track
-from stemblend.datasets.folder import MIXTURES, find_slack, parse_label
-from stemblend.datasets.index import Dataset, group_by_split, is_hidden, subfolders
+from stemblend.datasets.folder import (
+    SPLITS,
+    audio_files,
+    find_mixture,
+    find_slack,
+    parse_label,
+    with_dataset_sources,
+)
+from stemblend.datasets.index import Dataset, group_by_split, subfolders
 from stemblend.errors import DataError
 
-_MANIFEST = "manifest.json"
+_MANIFESTS = "manifest*.json"
 _LEVELS = 3
-"""So many folders above the one named, the manifest is looked for: it may lie in `songs/test`."""
+"""How many folders above the one named may hold the manifest, as for `corpus/songs/test`."""
 
 
 class _Entry(BaseModel):
@@ -35,36 +44,40 @@ class _Entry(BaseModel):
     licence: str = ""
     notes: str = ""
 
+    @property
+    def name_and_split(self) -> tuple[str, str]:
+        """Name and split of the song; without a split that of a folder such as `train`."""
+        folder = Path(self.path)
+        above = folder.parent.name.lower()
+        return folder.name, self.split.lower() or (above if above in SPLITS else "")
+
 
 _ENTRIES = TypeAdapter(list[_Entry])
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is a manifest in the folder, or one above it that lists songs in the folder."""
-    own = path / _MANIFEST
-    if own.is_file() and own.read_bytes().lstrip()[:1] == b"[":
-        return True
+    """Whether a manifest in the folder, or in one above it, lists songs in the folder."""
     try:
         return bool(_entries_below(path)[1])
     except DataError:
-        return False
+        return any(path.glob(_MANIFESTS))
 
 
 def read(path: Path) -> Dataset:
-    """Find the songs that a manifest lists and that lie in the folder.
+    """Find the songs in the folder that a manifest lists.
 
-    Stems that the manifest names but that are not there are listed all the same, so that they
-    are an error when they are read.
+    A stem that the manifest lists but that is missing is part of its track all the same:
+    reading it is an error.
 
     Raises:
-        DataError: if the manifest cannot be used.
+        DataError: if a manifest cannot be used.
     """
     root, entries = _entries_below(path)
-    names = Counter((Path(entry.path).name, entry.split.lower()) for entry in entries)
+    names = Counter(entry.name_and_split for entry in entries)
     tracks, problems = [], []
     for entry in entries:
         track = _track(root, entry, problems)
-        if names[track.name, track.split] > 1:
+        if names[entry.name_and_split] > 1:
             track = replace(track, name=entry.path)
         tracks.append(track)
     listed = {root / entry.path for entry in entries}
@@ -73,71 +86,65 @@ def read(path: Path) -> Dataset:
     }
     for folder in sorted(inside):
         problems += [
-            f"{song} is not in {root / _MANIFEST}"
+            f"{song} is not in a manifest of {root}"
             for song in subfolders(folder)
             if song not in listed and not any(song in known.parents for known in listed)
         ]
-    return Dataset("corpus", path, group_by_split(tracks), problems=tuple(problems))
+    return Dataset(
+        "corpus", path, group_by_split(with_dataset_sources(tracks)), problems=tuple(problems)
+    )
 
 
 def _track(root: Path, entry: _Entry, problems: list[str]) -> Track:
     folder = root / entry.path
-    files = _audio_files(folder)
+    files = audio_files(folder)
     suffix = next(iter(files.values())).suffix if files else ".wav"
     stems: dict[frozenset[str], tuple[StemFile, ...]] = {}
     for label in entry.sources:
         sources = parse_label(label)
         if sources is None:
             raise DataError(
-                f"{root / _MANIFEST} gives {entry.path} the source {label!r}; "
-                "name vocals, bass, drums, other or accompaniment"
+                f"the manifest in {root} gives {entry.path} the source {label!r}; name a source "
+                "such as vocals or piano, or several as violin+cello"
             )
-        stems[sources] = (StemFile(files.get(label, folder / f"{label}{suffix}")),)
+        stems[sources] = (StemFile(files.get(label.lower(), folder / f"{label}{suffix}")),)
     for label, path in files.items():
-        if label not in entry.sources and parse_label(label):
-            problems.append(f"{path} is not among the sources in {root / _MANIFEST}")
-    mixture = next((files[name] for name in MIXTURES if name in files), None)
-    track = Track(
-        name=folder.name,
-        stems=stems,
-        artist=entry.artist,
-        title=entry.title,
-        genre=entry.genre,
-        split=entry.split.lower(),
-        mixture=None if mixture is None else StemFile(mixture),
-        licence=entry.licence,
-        notes=entry.notes,
-    )
+        if (sources := parse_label(label)) and sources not in stems:
+            problems.append(f"{path} is not among the sources in the manifest")
+    name, split = entry.name_and_split
+    known = entry.model_dump(exclude={"path", "sources", "split"})
+    track = Track(name, stems, split=split, mixture=find_mixture(files), **known)
     return replace(track, slack=find_slack(track))
 
 
-def _audio_files(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        return {}
-    return {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in AUDIO_EXTENSIONS and not is_hidden(path.name)
-    }
-
-
 def _entries_below(path: Path) -> tuple[Path, Sequence[_Entry]]:
-    """The manifest's folder, and the entries of songs in `path`."""
-    place = path.resolve()
-    for root in (path, *place.parents[:_LEVELS]):
-        if (root / _MANIFEST).is_file():
-            entries = _load(root / _MANIFEST)
+    """The folder of the manifests, and the entries of songs in `path`."""
+    inside = path.resolve()
+    for root in (path, *inside.parents[:_LEVELS]):
+        loaded = [_load(manifest) for manifest in sorted(root.glob(_MANIFESTS))]
+        manifests = [entries for entries in loaded if entries is not None]
+        if manifests:
             top = root.resolve()
-            return root, [e for e in entries if (top / e.path).is_relative_to(place)]
+            entries = [entry for entries in manifests for entry in entries]
+            return root, [e for e in entries if (top / e.path).is_relative_to(inside)]
     return path, []
 
 
-def _load(manifest: Path) -> list[_Entry]:
+def _load(manifest: Path) -> list[_Entry] | None:
+    """The songs of a manifest; None if the file belongs to another program."""
+    text = manifest.read_bytes()
     try:
-        return _ENTRIES.validate_json(manifest.read_bytes())
+        if text.lstrip()[:1] == b"[":
+            return _ENTRIES.validate_json(text)
+        content = json.loads(text)
+        if isinstance(content, dict) and "songs" in content:
+            return _ENTRIES.validate_python(content["songs"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise DataError(
             f"{manifest} is no list of songs: at {where}, {first['msg'].lower()}"
         ) from error
+    except ValueError:
+        pass
+    return None

@@ -3,8 +3,7 @@
     DSD100/Mixtures/Dev/051 - AM Contra - Heart Peripheral/mixture.wav
     DSD100/Sources/Dev/051 - AM Contra - Heart Peripheral/{bass,drums,other,vocals}.wav
 
-MSD100 has the same folders; its mixtures are stereo while a source may be mono, which stands for
-the same sound on both sides.
+MSD100 has the same folders. Its mixtures are stereo; a mono source is the same in both channels.
 """
 
 from pathlib import Path
@@ -37,8 +36,8 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     """Find the songs of DSD100 or MSD100; the splits are `dev` and `test`.
 
-    Every song is listed with all four sources, so that one that is missing on the disk is an
-    error when it is read. A song without a mixture has the sum of its sources.
+    Every song has all four sources, so that reading one with a missing file is an error. The
+    mixture is the sum of the sources where its file is missing.
 
     Raises:
         DataError: if there are no sources.

@@ -1,4 +1,4 @@
-"""The songs of a dataset by split, and what the readers of the layouts share."""
+"""The songs of a dataset by split, and helpers of the layouts' readers."""
 
 import csv
 import unicodedata
@@ -12,18 +12,17 @@ from stemblend.errors import DataError
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset on the disk.
+    """A dataset on disk.
 
     Attributes:
         name: of the layout, such as `MUSDB18-HQ`.
-        path: the folder that it was found in.
-        songs: the songs of each split, in the order of their names; a dataset without splits
-            has all under the empty name.
-        aside: splits whose songs are only given when asked for, since they are part of another
-            split or not fit for use.
-        mixture_is_sum: whether a recorded mixture is meant to be the sum of the stems.
-        complete: how many songs a complete copy has, by split, where that is known.
-        problems: what the reader found wrong with the folder, each in one sentence.
+        path: its folder.
+        songs: by split; without splits, all under the empty name.
+        aside: splits that are used only when asked for, because they are part of another split
+            or unfit for use.
+        mixture_is_sum: whether a recorded mixture should be the sum of the stems.
+        complete: number of songs of a complete copy by split, where known.
+        problems: found while reading the folder, each in one sentence.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Dataset:
         """The songs of a split.
 
         Args:
-            split: its name, in any case; None gives the songs of all splits that are not aside.
+            split: its name, in any case; None for all splits that are not aside.
 
         Raises:
             DataError: if there is no such split.
@@ -57,21 +56,25 @@ class Dataset:
         return list(self.songs[split.lower()])
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder` that are not hidden, in the order of their names."""
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden, by name; nothing if there is no such folder."""
     if not folder.is_dir():
         return []
-    found = (path for path in folder.iterdir() if path.is_dir())
-    return sorted(path for path in found if not is_hidden(path.name))
+    return sorted(path for path in folder.iterdir() if not is_hidden(path.name))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in `folder` that are not hidden, by name."""
+    return [path for path in visible(folder) if path.is_dir()]
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is one that systems and archives leave behind."""
+    """Whether it is the name of a hidden file, or of one that systems and archives leave behind."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def child(folder: Path, name: str) -> Path:
-    """The entry of `folder` with this name in any case; where there is none, with just this."""
+    """The entry of `folder` with this name in any case, or a missing path of exactly this name."""
     exact = folder / name
     if exact.exists() or not folder.is_dir():
         return exact
@@ -80,7 +83,7 @@ def child(folder: Path, name: str) -> Path:
 
 
 def group_by_split(tracks: Iterable[Track]) -> dict[str, tuple[Track, ...]]:
-    """Group songs by their split; splits and songs stay in the order of `tracks`."""
+    """Group songs by split, in the order of `tracks`."""
     songs: dict[str, tuple[Track, ...]] = {}
     for track in tracks:
         songs[track.split] = (*songs.get(track.split, ()), track)
@@ -90,25 +93,26 @@ def group_by_split(tracks: Iterable[Track]) -> dict[str, tuple[Track, ...]]:
 def read_genres(folder: Path) -> dict[str, str]:
     """Genres of songs from a `*tracklist*.csv` in `folder`, if there is one.
 
-    Its header names a column beginning with `Track`, of `Artist - Title`, and one beginning
-    with `Genre`; the list at sigsep.github.io has these.
+    One column begins with `Track` and holds `Artist - Title`, one with `Genre`, as in the list
+    at sigsep.github.io.
 
     Returns:
-        The genre by `song_key` of the song.
+        Genres by `song_key` of the song.
 
     Raises:
         DataError: if the file is no such table.
     """
     genres = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() != ".csv" or "tracklist" not in path.name.lower():
-            continue
-        if is_hidden(path.name):
+    for path in visible(folder):
+        name = path.name.lower()
+        if not name.endswith(".csv") or "tracklist" not in name:
             continue
         try:
             rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DataError(f"{path} cannot be read as CSV ({error}); mend or remove it") from error
+            raise DataError(
+                f"{path} cannot be read as CSV ({error}); repair or remove it"
+            ) from error
         columns = list(rows[0]) if rows else []
         track = next((name for name in columns if name and name.startswith("Track")), None)
         genre = next((name for name in columns if name and name.startswith("Genre")), None)
@@ -121,5 +125,5 @@ def read_genres(folder: Path) -> dict[str, str]:
 
 
 def song_key(name: str) -> str:
-    """A song's name such that ways to write it, in case and in Unicode, become one."""
+    """A song's name, normalised in Unicode and case for comparison."""
     return unicodedata.normalize("NFC", name).casefold().strip()

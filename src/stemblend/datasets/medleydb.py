@@ -4,9 +4,9 @@
     MedleyDB/Audio/<Track>/<Track>_STEMS/<Track>_STEM_01.wav
     MedleyDB/Audio/<Track>/<Track>_METADATA.yaml     or     MedleyDB/Metadata/<Track>_METADATA.yaml
 
-The instruments of the stems are mapped to the four sources by `SOURCE_OF`; stems of one source
-are summed, each times its coefficient where there is a `mixing_coefficients.yaml`. The mixture is
-the `_MIX.wav`, which was mastered and is not the exact sum of the stems.
+`SOURCE_OF` maps the instruments of the stems to the four sources. Stems of one source are summed,
+with the gains of `mixing_coefficients.yaml` if there is one. The mixture is `_MIX.wav`, which was
+mastered and is not the exact sum of the stems.
 """
 
 from collections.abc import Mapping
@@ -49,14 +49,14 @@ _INSTRUMENTS = {
 SOURCE_OF: Mapping[str, str] = {
     instrument: source for source, names in _INSTRUMENTS.items() for instrument in names.split(", ")
 }
-"""The source that each instrument of MedleyDB's taxonomy belongs to.
+"""The source of each instrument in MedleyDB's taxonomy.
 
-Percussion without pitch is drums, percussion with pitch is other. `Main System` and `Unlabeled`
-are no instruments: such a stem may hold any source.
+Unpitched percussion is drums, pitched percussion is other. `Main System` and `Unlabeled` are not
+instruments: such a stem may hold any source.
 """
 
 _BASS_BY_COMPONENT = ("synthesizer", "sampler", "fx/processed sound")
-"""Instruments that are the bass where the metadata says that they play its part."""
+"""Instruments that are bass where the metadata gives `component: bass`."""
 
 _NO_INSTRUMENTS = ("main system", "unlabeled")
 _ANY = frozenset(SOURCES)
@@ -74,12 +74,11 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     """Find the songs of MedleyDB.
 
-    The splits are `clean` and `bleed`: songs of which the stems hold sound of other instruments
-    are only given when `bleed` is asked for. A source is in a song if a stem holds it; a stem
-    whose coefficient is 0 is not in the mixture and left out.
+    The splits are `clean` and `bleed`. Songs in `bleed`, whose stems hold sound of other
+    instruments, are used only when asked for. A stem with gain 0 is left out.
 
     Raises:
-        DataError: if no song has metadata that can be used, or the coefficients cannot be.
+        DataError: if no song has usable metadata, or the mixing coefficients are unusable.
     """
     coefficients = _read_coefficients(path)
     tracks, problems = [], []
@@ -117,17 +116,17 @@ def _song_folders(path: Path) -> list[Path]:
 
 def _metadata_file(path: Path, song: Path) -> Path:
     name = f"{song.name}_METADATA.yaml"
-    places = (song, path / "Metadata", path.parent / "Metadata")
-    found = next((place / name for place in places if (place / name).is_file()), None)
+    folders = (song, path / "Metadata", path.parent / "Metadata")
+    found = next((parent / name for parent in folders if (parent / name).is_file()), None)
     if found is None:
         raise DataError(f"there is no {name}; put it into {song} or {path / 'Metadata'}")
     return found
 
 
 def _read_coefficients(path: Path) -> dict[str, dict[int, float]]:
-    """Gains by song and number of the stem; empty where there is no such file."""
-    places = (path, path / "Metadata", path.parent)
-    found = [file for place in places if (file := place / _COEFFICIENTS).is_file()]
+    """Gains by song and number of the stem; empty if there is no such file."""
+    folders = (path, path / "Metadata", path.parent)
+    found = [file for parent in folders if (file := parent / _COEFFICIENTS).is_file()]
     if not found:
         return {}
     try:

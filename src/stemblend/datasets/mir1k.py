@@ -1,12 +1,12 @@
-"""MIR-1K: karaoke clips, the accompaniment on the left and the singing on the right.
+"""MIR-1K: karaoke clips, accompaniment in the left channel, vocals in the right.
 
     MIR-1K/Wavfile/abjones_1_01.wav     MIR-1K/PitchLabel/abjones_1_01.pv
     mir1k/{train,test}/khair_1_01.ogg   mir1k/{train,test}/pitch/khair_1_01.pv
 
-The second form is that of the corpus that stemblend's own figures come from, split by singer. The
-first has the split of Huang et al., Singing-voice separation from monaural recordings using deep
-recurrent neural networks (ISMIR 2014, section 4.1): 175 clips of two singers to train with, the
-rest to test with. The literature mixes both channels to mono at 0 dB voice to accompaniment.
+The second form is that of the corpus behind stemblend's own figures, split by singer. The first
+gets the split of Huang et al., "Singing-voice separation from monaural recordings using deep
+recurrent neural networks" (ISMIR 2014, section 4.1): 175 clips of two singers for training, the
+rest for testing. The literature mixes to mono at a voice-to-accompaniment ratio of 0 dB.
 """
 
 import re
@@ -17,7 +17,7 @@ from jaxtyping import Float64
 
 from stemblend.audio import AUDIO_EXTENSIONS
 from stemblend.datasets.base import ACCOMPANIMENT_SOURCES, StemFile, Track
-from stemblend.datasets.index import Dataset, child, group_by_split, is_hidden
+from stemblend.datasets.index import Dataset, child, group_by_split, visible
 from stemblend.errors import DataError
 
 _CLIP = re.compile(r"(?P<singer>[A-Za-z]+)_\d+_\d+")
@@ -28,12 +28,12 @@ _HOP_SECONDS = 0.02
 
 
 def recognises(path: Path) -> bool:
-    """Whether the folder is MIR-1K in one of its two forms, or one part of the second."""
+    """Whether the folder is MIR-1K in one of its two forms, or one split of the second."""
     return any(_clips(folder) for _, folder in _folders(path))
 
 
 def read(path: Path) -> Dataset:
-    """Find the clips of MIR-1K; the splits are `train` and `test`, the artists the singers."""
+    """Find the clips of MIR-1K, with splits `train` and `test`; artists are the singers."""
     tracks, folders = [], _folders(path)
     for split, folder in folders:
         for clip in _clips(folder):
@@ -53,19 +53,18 @@ def read(path: Path) -> Dataset:
 def read_pitch(
     track: Track,
 ) -> tuple[Float64[np.ndarray, " frames"], Float64[np.ndarray, " frames"]]:
-    """Read the pitch of the singing that belongs to a clip.
+    """Read the pitch labels of a clip's vocals.
 
     Returns:
-        The centres of the frames in seconds, 20 ms apart and the first at 20 ms, each frame
-        being 40 ms long; and the pitch in semitones (MIDI note numbers, 69 is 440 Hz), 0 where
-        there is none.
+        Centres in seconds of frames of 40 ms, every 20 ms from 20 ms on; and their pitch as
+        MIDI note numbers (69 is 440 Hz), 0 where unvoiced.
 
     Raises:
-        DataError: if the clip has no pitch labels, or its labels are not numbers.
+        DataError: if the labels are missing or not numbers.
     """
     clip = track.files[0].path
-    places = (clip.parent / "pitch", child(clip.parent.parent, "PitchLabel"))
-    found = [path for place in places if (path := place / f"{clip.stem}.pv").exists()]
+    parents = (clip.parent / "pitch", child(clip.parent.parent, "PitchLabel"))
+    found = [path for parent in parents if (path := parent / f"{clip.stem}.pv").exists()]
     if not found:
         raise DataError(
             f"there are no pitch labels for {clip}; put {clip.stem}.pv in the folder PitchLabel"
@@ -73,12 +72,12 @@ def read_pitch(
     try:
         semitones = np.array(found[0].read_text().split(), dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise DataError(f"{found[0]} does not hold one number a line; copy it again") from error
+        raise DataError(f"{found[0]} does not hold one number per line; copy it again") from error
     return _HOP_SECONDS * np.arange(1, len(semitones) + 1), semitones
 
 
 def _folders(path: Path) -> list[tuple[str, Path]]:
-    """The folders of clips by split; the original form has one, without a split."""
+    """The splits and their folders of clips; the original form has one folder without split."""
     original = child(path, "Wavfile")
     if original.is_dir() or path.name.lower() == "wavfile":
         return [("", original if original.is_dir() else path)]
@@ -90,10 +89,8 @@ def _folders(path: Path) -> list[tuple[str, Path]]:
 
 
 def _clips(folder: Path) -> list[Path]:
-    return sorted(
+    return [
         path
-        for path in folder.iterdir()
-        if path.suffix.lower() in AUDIO_EXTENSIONS
-        and not is_hidden(path.name)
-        and _CLIP.fullmatch(path.stem)
-    )
+        for path in visible(folder)
+        if path.suffix.lower() in AUDIO_EXTENSIONS and _CLIP.fullmatch(path.stem)
+    ]

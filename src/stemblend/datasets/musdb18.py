@@ -3,7 +3,7 @@
     musdb18/{train,test}/<Artist - Title>.stem.mp4
     musdb18hq/{train,test}/<Artist - Title>/{mixture,vocals,drums,bass,other}.wav
 
-A `.stem.mp4` holds five tracks of AAC, the mixture first. The mixture was coded apart, so that
+A `.stem.mp4` holds five AAC tracks, the mixture first. The mixture was coded separately, so that
 it is not the sum of the stems.
 """
 
@@ -15,10 +15,10 @@ from stemblend.datasets.index import (
     Dataset,
     child,
     group_by_split,
-    is_hidden,
     read_genres,
     song_key,
     subfolders,
+    visible,
 )
 from stemblend.errors import DataError
 
@@ -40,14 +40,14 @@ VALIDATION = frozenset(
         "Young Griffo - Pennies",
     }
 )
-"""The 14 songs of the train split that the loader musdb holds out for validation."""
+"""The 14 songs of the train split that the package musdb holds out for validation."""
 
 _SPLITS = ("train", "test")
 _COMPLETE = {"train": 100, "test": 50}
 _SUFFIX = ".stem.mp4"
 _STREAMS = {"drums": 1, "bass": 2, "other": 3, "vocals": 4}
 _CODED_SLACK = 0.05
-"""In seconds: two frames of AAC."""
+"""Two frames of AAC, in seconds."""
 
 
 def recognises(path: Path) -> bool:
@@ -63,12 +63,11 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     """Find the songs of MUSDB18 or MUSDB18-HQ.
 
-    The splits are `train` with 100 songs, `test` with 50, and `validation`, 14 songs that are
-    part of `train`. Every song is listed with all four sources, so that one that is missing on
-    the disk is an error when it is read.
+    The splits are `train` with 100 songs, `test` with 50, and `validation`, 14 songs of `train`.
+    Every song has all four sources, so that reading one with a missing file is an error.
 
     Raises:
-        DataError: if the two layouts are mixed.
+        DataError: if the folder holds songs in both layouts.
     """
     folders = _split_folders(path)
     coded = [_coded_song(file, split) for split, folder in folders for file in _coded_files(folder)]
@@ -108,11 +107,7 @@ def _split_folders(path: Path) -> list[tuple[str, Path]]:
 
 
 def _coded_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.name.lower().endswith(_SUFFIX) and not is_hidden(path.name)
-    )
+    return [path for path in visible(folder) if path.name.lower().endswith(_SUFFIX)]
 
 
 def _stem_files(song: Path) -> list[Path]:

@@ -1,8 +1,8 @@
-"""Evaluation protocols of the field, and how each puts scores together.
+"""Evaluation protocols of the field, and the aggregation of scores.
 
-Scores are a tidy table: one row for each system, track, target and window (`frame`), and one
-column for each metric, in dB. Tables of `stemblend.evaluation.scoring` and published frame-wise
-tables with the same columns are aggregated by the same functions.
+Scores are a table with one row for each system, track, target and window (`frame`), and one column
+for each metric, in dB (`stemblend.evaluation.score_schema`). Published frame-wise tables with the
+same columns are aggregated by the same functions.
 """
 
 import math
@@ -13,34 +13,35 @@ from typing import Literal
 import polars as pl
 
 from stemblend.errors import DataError
-from stemblend.metrics.bss_eval import Measure, Version
-from stemblend.metrics.frames import SilenceRule, check_choice
+from stemblend.metrics.bsseval import Measure, Version
+from stemblend.metrics.validation import check_choice
+from stemblend.metrics.windows import SilenceRule
 
 METRICS = ("sdr", "isr", "sir", "sar", "nsdr")
-"""Columns of scores; `nsdr` is the SDR less that of the mixture taken for the source."""
+"""Columns of scores; `nsdr` is the improvement of the SDR over that of the mixture."""
 
 _SONG = ("system", "subset", "track", "target")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How songs are scored, and how the scores are put together.
+    """How songs are scored, and how the scores are aggregated.
 
     Attributes:
-        name: what the command line calls it.
+        name: on the command line.
         measure: `"images"` or `"sources"` of BSS Eval, or `"plain"`: the SDR of the Music
             Demixing Challenge, without projections or a rule for silence.
-        version: of BSS Eval, a projection for each window (`"v3"`) or for each song (`"v4"`).
+        version: of BSS Eval, projections for each window (`"v3"`) or for each song (`"v4"`).
         window: length of the windows in seconds, or infinity for the whole song.
         hop: distance of the windows in seconds.
-        metrics: the scores that it gives, of `METRICS`.
-        silence: rule for windows with a silent signal (see `stemblend.metrics.frames`).
-        accompaniment: `"apart"`: scored in a call of its own with the vocals, and summed from
-            the other estimates where it is not given. `"pair"`: where it is given, scored with
-            the vocals, whose scores then come from this call too. `"only pair"`: this call and
-            no other. `"target"`: a target like any other.
-        over_windows: how the windows of a song are put together.
-        over_songs: how the songs are put together.
+        metrics: the scores it computes, of `METRICS`.
+        silence: rule for windows with a silent signal (see `stemblend.metrics.windows`).
+        accompaniment: where there are vocals, `"apart"` scores the accompaniment in a separate
+            call of BSS Eval together with the vocals, and sums it from the other estimates where
+            it is not given; `"pair"` takes the scores of both from this call if the accompaniment
+            is given; `"only pair"` makes no other call; `"target"` treats it like any other.
+        over_windows: aggregation over the windows of a song.
+        over_songs: aggregation over songs.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Protocol:
         )
 
     def sdr_only(self) -> "Protocol":
-        """Give this protocol without the scores that need projections: far less work."""
+        """The same protocol without the metrics that need projections; far faster."""
         return replace(self, metrics=("sdr",))
 
 
@@ -133,32 +134,24 @@ PROTOCOLS = {protocol.name: protocol for protocol in (DSD100, SISEC2018, MDX, MI
 
 
 def get_protocol(name: str) -> Protocol:
-    """Find a protocol by its name.
-
-    Raises:
-        DataError: if there is none of this name.
-    """
+    """The protocol with a name of `PROTOCOLS`; a DataError if there is none."""
     check_choice(name, "protocol", [*PROTOCOLS])
     return PROTOCOLS[name]
 
 
 def song_scores(rows: pl.DataFrame, protocol: Protocol) -> pl.DataFrame:
-    """Put the windows of each song together.
+    """Aggregate the windows of each song.
 
-    A score that is not finite is left out, like one that is missing: museval, too, stores the
-    infinite score of a perfect window as missing.
+    Scores that are not finite are left out, like missing ones; museval, too, stores the infinite
+    score of a perfect window as missing.
 
-    Args:
-        rows: one row for each system, (subset,) track, target and window, with columns of
-            `METRICS`, and `seconds` (the length of the window) if the protocol weights by length.
-        protocol: whose `over_windows` counts.
+    The rows, one for each system, (subset,) track, target and window, hold columns of `METRICS`
+    and, if the protocol weights by length, `seconds`, the length of the window; a DataError names
+    a missing column.
 
     Returns:
-        One row for each system, (subset,) track and target: its `windows`, `seconds` where
-        known, and the metrics; null where no window has a score.
-
-    Raises:
-        DataError: if a column is missing.
+        One row for each system, (subset,) track and target: the number of `windows`, `seconds`
+        where known, and the metrics; null where no window has a score.
     """
     _require(rows, ("system", "track", "target"))
     metrics = [metric for metric in METRICS if metric in rows.columns]
@@ -177,17 +170,17 @@ def song_scores(rows: pl.DataFrame, protocol: Protocol) -> pl.DataFrame:
 def aggregate(
     rows: pl.DataFrame, protocol: Protocol, *, by: Sequence[str] | None = None
 ) -> pl.DataFrame:
-    """Put windows and then songs together: one figure for each system, target and metric.
+    """Aggregate windows, then songs: one value for each system, target and metric.
 
     Args:
         rows: one row for each window, as for `song_scores`.
-        protocol: whose `over_windows` and `over_songs` count.
-        by: columns that divide the songs; by default `system`, `target` and, where there is one,
-            `subset`. Other columns must be the same in all rows of a song.
+        protocol: gives `over_windows` and `over_songs`.
+        by: columns to group songs by; by default `system`, `target` and, if present, `subset`.
+            Other columns must have the same value in all rows of a song.
 
     Returns:
-        One row for each group: its number of `songs` with any row, and the metrics in dB; null
-        where no song has a score.
+        One row for each group: its number of `songs`, and the metrics in dB; null where no song
+        has a score.
 
     Raises:
         DataError: if a column is missing.

@@ -1,9 +1,8 @@
-"""Scores on the disk: one tidy table, written by `evaluate` and read by every report.
+"""Files of scores: what `evaluate` writes and reports read.
 
-A table (`stemblend.evaluation.score_table`) has one row for each system, track, target and window,
-with the metrics of `stemblend.evaluation.protocols.METRICS` in dB. It is kept as parquet together
-with the protocol that made it. Tables of others are read as well: frame-wise CSV, the JSON files of
-museval, and the published results that ship with stemblend.
+A table has one row for each system, track, target and window (`stemblend.evaluation.score_schema`).
+It is stored as parquet together with its protocol. Frame-wise CSV, the JSON files of museval and
+the published results that ship with stemblend are read as well.
 """
 
 import gzip
@@ -21,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import METRICS, Protocol
 from stemblend.evaluation.published import PUBLISHED, name_songs
-from stemblend.evaluation.score_table import tidy
+from stemblend.evaluation.score_schema import to_score_schema
 from stemblend.util.files import replacing
 
 _PROTOCOL = "stemblend.protocol"
@@ -35,16 +34,13 @@ _FORMATS = (
 def write_scores(path: Path, rows: pl.DataFrame, protocol: Protocol) -> None:
     """Write a table of scores and its protocol as one parquet file, atomically.
 
-    Args:
-        path: the file; missing folders are made.
-        rows: one row for each window, as `score_song` gives them; `subset`, `artist` and `genre`
-            are empty where they are missing.
-        protocol: how the rows were scored.
+    Missing folders are created. The rows are as from `score_song`, one for each window; `subset`,
+    `artist` and `genre` are optional.
 
     Raises:
-        DataError: if the rows are no table of scores, or the file cannot be written.
+        DataError: if the rows are not a table of scores, or the file cannot be written.
     """
-    table = tidy(rows, "the table of scores")
+    table = to_score_schema(rows, "the table of scores")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -54,18 +50,13 @@ def write_scores(path: Path, rows: pl.DataFrame, protocol: Protocol) -> None:
 
 
 def read_scores(path: Path) -> tuple[pl.DataFrame, Protocol | None]:
-    """Read a parquet file of scores.
-
-    Args:
-        path: a file of `write_scores`, or another with the columns `system`, `track`, `target`
-            and one of the metrics.
+    """Read a parquet file of `write_scores`, or another with the columns of `to_score_schema`.
 
     Returns:
-        The rows, tidy: text columns never null, `subset` in lower case, metrics as float64 with
-        null or NaN where there is no score; and the protocol, None if the file does not name it.
+        The rows as from `to_score_schema`, and the protocol, None if the file does not name it.
 
     Raises:
-        DataError: if the file is missing, truncated or no table of scores.
+        DataError: if the file is missing, truncated or not a table of scores.
     """
     try:
         data = path.read_bytes()
@@ -84,11 +75,11 @@ def read_scores(path: Path) -> tuple[pl.DataFrame, Protocol | None]:
             f"{path} names a protocol that this version of stemblend does not understand: "
             f"score its songs again."
         ) from error
-    return tidy(rows, str(path)), protocol
+    return to_score_schema(rows, str(path)), protocol
 
 
 def read_results(path: str | Path) -> tuple[pl.DataFrame, Protocol | None]:
-    """Read a set of results, whatever its form.
+    """Read a set of results in any of the known formats.
 
     Args:
         path: a folder that `evaluate` wrote, a parquet file, a CSV file with one row for each
@@ -97,10 +88,10 @@ def read_results(path: str | Path) -> tuple[pl.DataFrame, Protocol | None]:
             results (`PUBLISHED`).
 
     Returns:
-        The rows and the protocol as from `read_scores`; files of other programs name none.
+        The rows and the protocol as from `read_scores`; files of other programs name no protocol.
 
     Raises:
-        DataError: if there is nothing to read, or something is damaged.
+        DataError: if there is nothing to read, or a file is damaged.
     """
     if str(path) in PUBLISHED:
         return read_scores(PUBLISHED[str(path)])
@@ -112,24 +103,24 @@ def read_results(path: str | Path) -> tuple[pl.DataFrame, Protocol | None]:
     return read_scores(path)
 
 
-def collect(
+def collect_results(
     paths: Sequence[str | Path], protocol: Protocol | None = None
 ) -> tuple[pl.DataFrame, Protocol]:
-    """Read several sets of results that were scored alike into one table.
+    """Read several sets of results with the same protocol into one table.
 
-    A system that occurs in more than one set gets the set's name in parentheses, and the songs of
-    DSD100 get the names of their folders, whatever a set calls them (`name_songs`).
+    A system that occurs in more than one set gets the name of the set in parentheses. The songs
+    of DSD100 get the names of their folders (`name_songs`).
 
     Args:
         paths: as for `read_results`.
-        protocol: how sets that name no protocol were scored.
+        protocol: of the sets that do not name theirs.
 
     Returns:
-        The rows of all sets, in their order, and their protocol.
+        The rows of all sets, in order, and their protocol.
 
     Raises:
-        DataError: if a set cannot be read or is named twice, if none names a protocol and none
-            is given, or if the protocols differ.
+        DataError: if a set cannot be read or occurs twice, if no protocol is known, or if the
+            protocols differ.
     """
     sets: dict[str, pl.DataFrame] = {}
     first = ""
@@ -139,12 +130,12 @@ def collect(
         rows, own = read_results(path)
         if own is None and protocol is None:
             raise DataError(
-                f"{path} does not say how it was scored: add --protocol, "
-                f"such as --protocol dsd100 for windows of 30 s."
+                f"{path} does not say how it was scored: add --protocol, such as --protocol dsd100 "
+                "for windows of 30 s."
             )
         own = own or protocol
         if protocol and own and not _alike(own, protocol):
-            remedy = "report the two apart, for their scores cannot be compared"
+            remedy = "report them separately, as their scores cannot be compared"
             raise DataError(
                 f"{path} was scored with {own.name} but {first or '--protocol'} says "
                 f"{protocol.name}: {remedy if first else 'leave out --protocol'}."
@@ -168,19 +159,15 @@ def collect(
 
 
 def museval_json(rows: pl.DataFrame) -> dict[str, Any]:
-    """Give the scores of one system for one song as museval 0.4 writes them.
+    """Convert the scores of one system for one song to the format of museval 0.4.
 
-    Args:
-        rows: one row for each target and window, with `start`, `seconds` and metrics.
-
-    Returns:
-        What `json.dumps` makes a file of museval of: scores with five decimals, and NaN for one
-        that is missing or infinite.
+    Scores have five decimals; they are NaN where one is missing or infinite. The rows need `start`
+    and `seconds`.
 
     Raises:
-        DataError: if the rows are no table of scores, or belong to several systems or songs.
+        DataError: if the rows are not a table of scores, or belong to several systems or songs.
     """
-    table = tidy(rows, "the table of scores")
+    table = to_score_schema(rows, "the table of scores")
     if table.select("system", "track").n_unique() > 1 or "start" not in table.columns:
         raise DataError("a file of museval holds the windows of one system for one song.")
     metrics = [metric for metric in METRICS if metric in table.columns]
@@ -203,7 +190,7 @@ def museval_json(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def _alike(one: Protocol, other: Protocol) -> bool:
-    # a protocol without the scores that need projections gives the same SDR
+    # the SDR does not depend on which other metrics are computed
     return replace(one, metrics=()) == replace(other, metrics=())
 
 
@@ -214,7 +201,7 @@ def _read_folder(path: Path) -> tuple[pl.DataFrame, Protocol | None]:
     if (path / "songs").is_dir():
         raise DataError(
             f"{path} holds an evaluation that has not ended: run the same "
-            f"`stemblend evaluate` again, which goes on where it stopped."
+            f"`stemblend evaluate` again, which continues where it stopped."
         )
     files = sorted(path.rglob("*.json"))
     if not files:
@@ -225,13 +212,13 @@ def _read_folder(path: Path) -> tuple[pl.DataFrame, Protocol | None]:
 def _read_csv(path: Path) -> pl.DataFrame:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        # numbers are made by tidy, which can name the column that holds something else
+        # text only: to_score_schema converts the numbers and names a column with other values
         rows = pl.read_csv(data, infer_schema=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist: {_FORMATS}.") from error
     except (PolarsError, OSError, EOFError) as error:
         raise DataError(f"{path} is damaged or no CSV file: fetch or write it again.") from error
-    return tidy(rows, str(path))
+    return to_score_schema(rows, str(path))
 
 
 def _read_museval(file: Path, folder: Path) -> pl.DataFrame:
@@ -254,7 +241,7 @@ def _read_museval(file: Path, folder: Path) -> pl.DataFrame:
         ]
         if not rows:
             raise ValueError("no window")
-        return tidy(pl.DataFrame(rows, infer_schema_length=None), str(file))
+        return to_score_schema(pl.DataFrame(rows, infer_schema_length=None), str(file))
     except (KeyError, TypeError, AttributeError, ValueError, PolarsError) as error:
         raise DataError(
             f"{file} is damaged or no file of museval: score the song again."

@@ -3,11 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from threading import Event, Lock
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import polars as pl
 import torch
@@ -15,7 +16,7 @@ import torch
 from stemblend.datasets import open_dataset
 from stemblend.datasets.base import Track
 from stemblend.errors import DataError, StemblendError
-from stemblend.evaluation.folder import EvaluationFolder
+from stemblend.evaluation.output_folder import EvaluationFolder
 from stemblend.evaluation.protocols import Protocol, get_protocol
 from stemblend.evaluation.songs import HELD_BYTES, Outcome, score_track
 from stemblend.evaluation.songs import Stems as Estimates
@@ -23,25 +24,25 @@ from stemblend.evaluation.systems import System, Systems, find_systems
 from stemblend.util.parallel import in_threads, threads_each
 
 _SEPARATING = 0.8
-"""Share of the separation in the work on a song; scoring is the rest."""
+"""Share of the separation in the time for a song; scoring is the rest."""
 
 _WORKER_BYTES = 2 << 30
-"""What a worker needs for a song of five minutes and the networks at work on it."""
+"""Memory of a worker: a song of five minutes and the networks that separate it."""
 
 ProgressCallback: TypeAlias = Callable[[float, float | None], None]
-"""Called with what is done and the total: seconds of music times systems."""
+"""Called with the work done and the total, in seconds of music times systems."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came of an evaluation.
+    """Result of an evaluation.
 
     Attributes:
-        scores: the tidy table of `stemblend.evaluation.results`, of the songs and systems asked
-            for; without columns if no song could be scored.
+        scores: one row for each system, track, target and window; without columns if no song
+            could be scored.
         protocol: how they were scored.
-        problems: a sentence about each song, or system and song, that has no scores.
-        notes: sentences about what is to be known but stopped nothing.
+        problems: a sentence about each song, or system and song, that failed.
+        notes: remarks on songs and files.
     """
 
     scores: pl.DataFrame
@@ -65,41 +66,41 @@ def evaluate(
     save_estimates: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
-    """Separate songs of which the stems are known, and score the estimates.
+    """Separate songs with known stems, and score the estimates.
 
-    Every system gets the mixture and goes the way of `stemblend.separate`: resampling, filter,
-    and the accompaniment as the mixture less the vocals. It is scored on the sources that it
-    estimates and the song has. An error in one song or system is reported, and the others go on.
+    The mixture is separated as by `stemblend.separate`, with its resampling, filter and derived
+    accompaniment. A system is scored on those of its stems that the song has. An error in one song
+    or system is reported and does not stop the others.
 
-    With `output`, each song is written when it is finished, and what is there already, of the
-    same systems, is not done again: the same call goes on with a run that was stopped or killed.
+    With `output`, each song is written when it is finished, and finished songs are not separated
+    again: the same call continues a run that was stopped or killed.
 
     Args:
-        systems: names of models and oracles and paths of model files, which are called by their
-            stems, or as in `"name=model"`; or a mapping from names to these or to separators.
-            A separator is called from several threads at a time if there are several workers.
-        data: a dataset on the disk (see `stemblend.datasets.open_dataset`), or songs.
-        output: folder for results, see `stemblend.evaluation.folder`.
-        protocol: name of one of `PROTOCOLS`, or another protocol.
-        split: part of the dataset; None takes all that is usual.
+        systems: names of models and oracles and paths of model files, possibly as in
+            `"name=model"`, or a mapping from names to these or to separators. With several
+            workers a separator is called from several threads.
+        data: path of a dataset (see `stemblend.datasets.open_dataset`), or songs.
+        output: folder for results, see `stemblend.evaluation.output_folder`.
+        protocol: one of `PROTOCOLS` by name, or another protocol.
+        split: part of the dataset; None takes the usual ones.
         songs: patterns such as `"001*"`; only songs whose name matches one of them are used.
-        filter: "mwf", "swf", "sum" or "none" for all systems but oracles; None for each one's own.
+        filter: name of the filter for all systems but oracles; None for each system's own.
         voice_to_accompaniment_db: ratio at which vocals and accompaniment are mixed, see
-            `stemblend.evaluation.songs.read_song`; the MIR-1K literature has -5, 0 and 5 dB.
+            `stemblend.evaluation.songs.read_song`; the MIR-1K literature uses -5, 0 and 5 dB.
             None leaves the songs as they are.
-        device: where networks run.
-        workers: songs worked on at a time, by default one for each core as far as the memory goes
-            (2 GiB each). While a song would leave the others idle for long it is worked on by
-            itself, several systems at a time.
+        device: of the networks.
+        workers: number of songs at a time; by default one for each core if the memory suffices
+            (2 GiB each). A song so long that other workers would wait for it is processed first
+            and alone, with several systems at a time.
         save_estimates: also write the estimates, as 32-bit float wav files.
-        progress: called from any thread with what is done and the total.
+        progress: called from any thread with the work done and the total.
 
     Returns:
-        The scores, and what went wrong.
+        The scores, problems and notes.
 
     Raises:
-        DataError: if there are no songs, the protocol is unknown, or `output` holds the results
-            of something else or cannot be written.
+        DataError: if there are no songs, the protocol is unknown, or `output` holds other results
+            or cannot be written.
         ModelError: if a system cannot be loaded.
     """
     chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
@@ -129,123 +130,116 @@ def evaluate(
     return run.result(tracks, damaged)
 
 
+@dataclass
 class _Run:
-    """An evaluation under way; its methods may be called from several threads."""
+    """A running evaluation; its methods may be called from several threads."""
 
-    def __init__(
-        self,
-        systems: Sequence[System],
-        protocol: Protocol,
-        voice_to_accompaniment_db: float | None,
-        folder: EvaluationFolder | None,
-        save_estimates: bool,
-        progress: ProgressCallback | None,
-    ) -> None:
-        self._systems = systems
-        self._protocol = protocol
-        self._ratio_db = voice_to_accompaniment_db
-        self._folder = folder
-        self._save_estimates = save_estimates and folder is not None
-        self._progress = progress
-        self._lock = Lock()
-        self._cancelled = Event()
-        self._done = self._total = 0.0
-        self._rows: dict[tuple[str, str, str], pl.DataFrame] = {}
-        self._problems: list[str] = []
-        self._notes: list[str] = []
+    systems: Sequence[System]
+    protocol: Protocol
+    ratio_db: float | None
+    folder: EvaluationFolder | None
+    save_estimates: bool
+    progress: ProgressCallback | None
+    lock: AbstractContextManager[Any] = field(default_factory=Lock)
+    cancelled: Event = field(default_factory=Event)
+    done: float = 0.0
+    total: float = 0.0
+    rows: dict[tuple[str, str, str], pl.DataFrame] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def score(self, tracks: Sequence[Track], workers: int) -> None:
-        """Score what is not finished, the longest songs first."""
-        jobs = [job for job in in_threads(self._job, tracks, 1, self._cancelled) if job.systems]
+        """Score the songs that are not finished, the longest first."""
+        jobs = [job for job in in_threads(self._job, tracks, 1, self.cancelled) if job.systems]
         jobs.sort(key=lambda job: job.work, reverse=True)
-        self._total = sum(job.work for job in jobs)
+        self.total = sum(job.work for job in jobs)
         alone = jobs if workers == 1 else jobs[: _songs_alone([job.work for job in jobs], workers)]
-        in_threads(lambda job: self._do(job, workers, None, HELD_BYTES), alone, 1, self._cancelled)
+        in_threads(lambda job: self._do(job, workers, None, HELD_BYTES), alone, 1, self.cancelled)
         rest = jobs[len(alone) :]
         at_once = max(1, min(workers, len(rest)))
         threads, held = threads_each(at_once), HELD_BYTES // at_once
-        in_threads(lambda job: self._do(job, 1, threads, held), rest, at_once, self._cancelled)
+        in_threads(lambda job: self._do(job, 1, threads, held), rest, at_once, self.cancelled)
 
     def result(self, tracks: Sequence[Track], notes: Iterable[str]) -> Evaluation:
-        """Put together what is known, in the order of the systems and songs."""
-        order = [_key(system.name, track) for system in self._systems for track in tracks]
-        tables = [self._rows[key] for key in order if key in self._rows]
+        """Collect all scores in the order of the systems and songs."""
+        order = [_key(system.name, track) for system in self.systems for track in tracks]
+        tables = [self.rows[key] for key in order if key in self.rows]
         return Evaluation(
             pl.concat(tables, how="diagonal") if tables else pl.DataFrame(),
-            self._protocol,
-            tuple(self._problems),
-            (*self._notes, *notes),
+            self.protocol,
+            tuple(self.problems),
+            (*self.notes, *notes),
         )
 
     def _job(self, track: Track) -> "_Job":
-        systems = [system for system in self._systems if not self._is_finished(system.name, track)]
+        systems = [system for system in self.systems if not self._is_finished(system.name, track)]
         try:
             seconds = max(file.duration for file in track.files)
         except (StemblendError, ValueError):
-            seconds = 0.0  # what is wrong is told when the song is read
+            seconds = 0.0  # the error is reported when the song is read
         return _Job(track, systems, seconds)
 
     def _is_finished(self, system: str, track: Track) -> bool:
-        if self._folder is None:
+        if self.folder is None:
             return False
         try:
-            rows = self._folder.load(system, track)
+            rows = self.folder.load(system, track)
         except DataError:
-            self._notes.append(
-                f"the file with the scores of {track.name} by {system} in {self._folder.path} was "
+            self.notes.append(
+                f"the file with the scores of {track.name} by {system} in {self.folder.path} is "
                 "damaged; the song is scored again"
             )
             return False
-        if rows is None or (self._save_estimates and not self._folder.has_estimates(system, track)):
+        if rows is None or (self.save_estimates and not self.folder.has_estimates(system, track)):
             return False
-        self._rows[_key(system, track)] = rows
+        self.rows[_key(system, track)] = rows
         return True
 
     def _do(self, job: "_Job", at_once: int, threads: int | None, held: int) -> None:
-        told = 0.0
+        reported = 0.0
 
         def advance(seconds: float) -> None:
-            nonlocal told
-            told += _SEPARATING * seconds
+            nonlocal reported
+            reported += _SEPARATING * seconds
             self._advance(_SEPARATING * seconds)
 
         def keep(system: str, estimates: Estimates, sample_rate: int) -> None:
-            if self._folder is not None and self._save_estimates:
-                self._folder.save_estimates(system, job.track, estimates, sample_rate)
+            if self.folder is not None and self.save_estimates:
+                self.folder.save_estimates(system, job.track, estimates, sample_rate)
 
         for outcome in score_track(
             job.track,
             job.systems,
-            self._protocol,
-            voice_to_accompaniment_db=self._ratio_db,
+            self.protocol,
+            voice_to_accompaniment_db=self.ratio_db,
             at_once=at_once,
             held_bytes=held,
             workers=threads,
-            cancelled=self._cancelled,
+            cancelled=self.cancelled,
             advance=advance,
             keep=keep,
         ):
             self._take(outcome)
-        self._advance(job.work - told)
+        self._advance(job.work - reported)
 
     def _take(self, outcome: Outcome) -> None:
         place = f"{outcome.track.name}, {outcome.system}"
         if outcome.problem:
-            self._problems.append(f"{place}: {outcome.problem}")
+            self.problems.append(f"{place}: {outcome.problem}")
         if outcome.note:
-            self._notes.append(f"{place}: {outcome.note}")
+            self.notes.append(f"{place}: {outcome.note}")
         if outcome.rows is not None:
-            self._rows[_key(outcome.system, outcome.track)] = outcome.rows
-            if self._folder is not None:
-                self._folder.save(outcome.system, outcome.track, outcome.rows)
+            self.rows[_key(outcome.system, outcome.track)] = outcome.rows
+            if self.folder is not None:
+                self.folder.save(outcome.system, outcome.track, outcome.rows)
 
     def _advance(self, seconds: float) -> None:
-        if self._cancelled.is_set():
+        if self.cancelled.is_set():
             raise KeyboardInterrupt
-        with self._lock:
-            self._done += seconds
-            if self._progress is not None:
-                self._progress(self._done, self._total)
+        with self.lock:
+            self.done += seconds
+            if self.progress is not None:
+                self.progress(self.done, self.total)
 
 
 @dataclass(frozen=True)
@@ -263,7 +257,7 @@ def _default_workers() -> int:
     cores = torch.get_num_threads()
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system can tell
+    except (AttributeError, ValueError, OSError):  # unknown on some systems
         return cores
     return max(1, min(cores, memory // _WORKER_BYTES))
 
@@ -273,9 +267,9 @@ def _key(system: str, track: Track) -> tuple[str, str, str]:
 
 
 def _songs_alone(work: Sequence[float], workers: int) -> int:
-    """How many of the first and longest songs are worked on one after another.
+    """How many of the first, longest songs are processed alone, as others would wait for them.
 
-    These are so long that the other workers would have nothing to do for half of the time.
+    Alone are songs during which the other workers would be idle for more than half of the time.
     """
     rest = sum(work)
     for number, length in enumerate(work):

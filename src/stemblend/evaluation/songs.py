@@ -1,4 +1,4 @@
-"""One song's work: read it, separate it with every system, score them together."""
+"""Evaluate one song: read it, separate it with every system, score the estimates."""
 
 import functools
 import math
@@ -12,33 +12,23 @@ import polars as pl
 from stemblend.datasets.base import Track
 from stemblend.errors import DataError, ModelError, StemblendError
 from stemblend.evaluation.protocols import Protocol
-from stemblend.evaluation.scoring import score_song
+from stemblend.evaluation.scoring import ACCOMPANIMENT, score_song, targets_of
 from stemblend.evaluation.systems import System
 from stemblend.interfaces import Separator
-from stemblend.separation.pipeline import check_request, complement, separate_stream
+from stemblend.separation.pipeline import separate_stream
+from stemblend.separation.stem_plan import complement, plan_stems
 from stemblend.util.parallel import in_threads
 
 Stems = Mapping[str, np.ndarray]
 """Waveforms `(channels, samples)` by target."""
 
-_PAIR = ("vocals", "accompaniment")
-
 HELD_BYTES = 3 << 29
-"""Most bytes of estimates held at a time, unless one system alone needs more.
-
-Systems scored together share the work on the references, which is little beside the separation.
-"""
+"""Limit of the estimates in memory at a time, unless a single system needs more."""
 
 
 @dataclass(frozen=True)
 class Song:
-    """A song in memory.
-
-    Attributes:
-        references: the true waveforms by target.
-        mixture: `(channels, samples)`.
-        sample_rate: in Hz.
-    """
+    """A song in memory: true waveforms, mixture `(channels, samples)`, and sample rate in Hz."""
 
     references: Stems
     mixture: np.ndarray
@@ -47,14 +37,9 @@ class Song:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one system and one song.
+    """Result of one system for one song: scores, or the error in one sentence.
 
-    Attributes:
-        system: its name.
-        track: the song.
-        rows: scores, one row for each target and window; None if there are none.
-        problem: what went wrong, in one sentence; empty if nothing did.
-        note: what is to be known about the scores or their absence; empty if nothing is.
+    A `note` is a remark on the scores or their absence; texts may be empty.
     """
 
     system: str
@@ -67,15 +52,12 @@ class Outcome:
 def read_song(track: Track, voice_to_accompaniment_db: float | None = None) -> Song:
     """Read references and mixture of a song.
 
-    Args:
-        track: the song.
-        voice_to_accompaniment_db: energy of the vocals over that of all else, in dB, that the
-            references are scaled to before they are summed; the energy of both together stays.
-            None leaves the references and the mixture as they are.
+    With a ratio in dB of the energy of the vocals to that of all other sources, the references are
+    scaled to it, at constant total energy, and summed to a new mixture.
 
     Raises:
-        DataError: if the recordings do not go together, or vocals or accompaniment are missing or
-            silent where a ratio is asked for.
+        DataError: if the recordings do not match, or a ratio is given and vocals or accompaniment
+            are missing or silent.
         AudioError: if a recording cannot be read.
     """
     references, rate = track.references()
@@ -84,44 +66,43 @@ def read_song(track: Track, voice_to_accompaniment_db: float | None = None) -> S
     elif track.mixture is not None:
         mixture, _ = track.read_mixture()
         return Song(references, mixture, rate)
-    # the references are all that the song holds
     return Song(references, functools.reduce(np.add, references.values()), rate)
 
 
 def _with_ratio(references: Stems, ratio_db: float, name: str) -> dict[str, np.ndarray]:
     music = [wave for target, wave in references.items() if target != "vocals"]
-    parts = {
-        "vocals": references.get("vocals"),
-        "accompaniment": functools.reduce(np.add, music, 0),
-    }
+    parts = {"vocals": references.get("vocals"), ACCOMPANIMENT: functools.reduce(np.add, music, 0)}
     energies = {}
     for part, wave in parts.items():
         energies[part] = 0.0 if wave is None else float(np.square(wave, dtype=float).sum())
         if not energies[part]:
             raise DataError(
-                f"{name} has no {part}, so that it cannot be mixed at a ratio of voice to "
-                "accompaniment; leave it out"
+                f"{name} has no {part} and cannot be mixed at a voice-to-accompaniment ratio; "
+                "leave it out"
             )
     ratio = 10 ** (ratio_db / 10)
-    shares = {"vocals": ratio / (1 + ratio), "accompaniment": 1 / (1 + ratio)}
+    shares = {"vocals": ratio / (1 + ratio), ACCOMPANIMENT: 1 / (1 + ratio)}
     total = sum(energies.values())
     gains = {part: math.sqrt(share * total / energies[part]) for part, share in shares.items()}
     return {
-        target: wave * gains.get(target, gains["accompaniment"])
+        target: wave * gains.get(target, gains[ACCOMPANIMENT])
         for target, wave in references.items()
     }
 
 
 def stems_to_make(separator: Separator, references: Stems) -> tuple[str, ...]:
-    """What a system is asked for: all of its sources and, if it can, the accompaniment.
+    """Choose the stems that a system is asked for.
 
-    Where a song consists of vocals and accompaniment it is only these.
+    All of its sources, and the complements of these among the targets, such as `accompaniment` or
+    `no_drums`. Where the references are nothing but one source and its complement, only these.
     """
-    stems = separator.sources
-    if "vocals" in stems and "accompaniment" not in stems:
-        stems = (*stems, complement("vocals"))
-    if set(references) <= set(_PAIR):
-        return tuple(stem for stem in stems if stem in _PAIR)
+    stems, targets = separator.sources, targets_of(references)
+    for source in separator.sources:
+        rest = complement(source)
+        if rest in targets and rest not in stems:
+            stems = (*stems, rest)
+        if rest in references and {source, rest}.issuperset(references):
+            return tuple(stem for stem in stems if stem in (source, rest))
     return stems
 
 
@@ -132,35 +113,23 @@ def estimate(
     filter: str,
     advance: Callable[[float], None],
 ) -> dict[str, np.ndarray]:
-    """Separate a song just as `stemblend.separate` does.
+    """Separate a song as `stemblend.separate` does.
 
-    Args:
-        song: with its mixture.
-        separator: gives the raw estimates.
-        stems: what to make.
-        filter: "mwf", "swf", "sum" or "none".
-        advance: told the seconds separated since it was called last.
+    `advance` is called with the seconds separated since the last call.
 
     Raises:
         ModelError: if a stem or the filter is unknown, or the separator gives NaN or infinity.
     """
-    names = check_request(separator, stems, filter)
+    names = plan_stems(separator.sources, stems).names
     made = np.empty((len(names), *song.mixture.shape), np.float32)
     done = 0
-    stream = separate_stream(
-        [song.mixture],
-        song.sample_rate,
-        len(song.mixture),
-        separator,
-        stems=names,
-        filter=filter,
-    )
-    for piece in stream:
+    mixture, rate, channels = song.mixture, song.sample_rate, len(song.mixture)
+    for piece in separate_stream([mixture], rate, channels, separator, stems=names, filter=filter):
         if not np.isfinite(piece).all():
-            raise ModelError("the estimates hold NaN or infinity; the model is damaged")
+            raise ModelError("the estimates hold NaN or infinity; check the model")
         made[..., done : done + piece.shape[-1]] = piece
         done += piece.shape[-1]
-        advance(piece.shape[-1] / song.sample_rate)
+        advance(piece.shape[-1] / rate)
     return {name: made[index] for index, name in enumerate(names)}
 
 
@@ -179,24 +148,16 @@ def score_track(
 ) -> Iterator[Outcome]:
     """Separate a song with every system and score the estimates.
 
-    Args:
-        track: the song.
-        systems: the separators.
-        protocol: how to score.
-        cancelled: ends the work before the next group of systems, or their scores, if it is set.
-        voice_to_accompaniment_db: see `read_song`.
-        at_once: how many systems separate at the same time.
-        held_bytes: most memory for estimates, unless one system alone needs more; systems of which
-            the estimates are held together are also scored together.
-        workers: threads for the scores, by default one for each available core.
-        advance: told the seconds separated by some system since it was called last.
-        keep: given each system's name, estimates and their rate in Hz.
+    `at_once` systems separate at the same time. Systems whose estimates fit together into
+    `held_bytes` of memory are scored together, in as many threads as there are `workers`, by
+    default one for each available core. Once `cancelled` is set, no further group of systems is
+    begun. `advance` is called with the seconds separated since the last call, `keep` with each
+    system's name, its estimates and their rate in Hz.
 
     Yields:
-        The outcome of each system; whatever an error in one system or in the reading of the
-        song, the others go on.
+        The outcome of each system; an error in one system does not stop the others.
     """
-    # whatever fails in one song, the others are to go on: hence all exceptions are caught
+    # an error of any kind must not stop the other songs and systems
     try:
         song = read_song(track, voice_to_accompaniment_db)
     except Exception as error:
@@ -216,7 +177,7 @@ def score_track(
             if isinstance(found, Outcome):
                 yield found
             elif not found:
-                yield Outcome(system.name, track, note="it has none of the sources to estimate")
+                yield Outcome(system.name, track, note="the song has none of its sources")
             else:
                 keep(system.name, found, song.sample_rate)
                 estimates[system.name] = found
@@ -232,14 +193,12 @@ def score_track(
 def _scorable(song: Song, system: System, advance: Callable[[float], None]) -> Stems:
     """The estimates of a system for which there is a reference."""
     separator = system.make(song.references, song.sample_rate)
-    known = {*song.references}
-    if "vocals" in known and len(known) > 1:
-        known.add("accompaniment")
+    targets = targets_of(song.references)
     stems = stems_to_make(separator, song.references)
-    if not known.intersection(stems):
+    if not set(targets).intersection(stems):
         return {}
     made = estimate(song, separator, stems, system.filter, advance)
-    return {target: wave for target, wave in made.items() if target in known}
+    return {target: wave for target, wave in made.items() if target in targets}
 
 
 def _score(
@@ -252,15 +211,8 @@ def _score(
     if not systems:
         return
     try:
-        rows = score_song(
-            protocol,
-            song.references,
-            systems,
-            song.sample_rate,
-            track=track.name,
-            partial=True,
-            workers=workers,
-        )
+        options = {"track": track.name, "partial": True, "workers": workers}
+        rows = score_song(protocol, song.references, systems, song.sample_rate, **options)
     except Exception as error:
         yield from (Outcome(name, track, problem=_sentence(error)) for name in systems)
         return
@@ -268,12 +220,12 @@ def _score(
     for name in systems:
         own = rows.filter(pl.col("system") == name)
         scored = own["sdr"].is_finite().any()
-        note = "" if scored else "every window is without scores, since some signal is silent there"
+        note = "" if scored else "no window has scores, since a signal is silent in each"
         yield Outcome(name, track, own, note=note)
 
 
 def with_labels(rows: pl.DataFrame, track: Track) -> pl.DataFrame:
-    """Add what is known of the song to its scores: `subset`, `artist` and `genre`."""
+    """Add the columns `subset`, `artist` and `genre` of a song to its scores."""
     labels = {"subset": track.split, "artist": track.artist, "genre": track.genre}
     return rows.with_columns(pl.lit(text).alias(name) for name, text in labels.items())
 

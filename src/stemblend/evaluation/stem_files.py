@@ -1,10 +1,10 @@
-"""Score stems that lie in files, made by whatever program.
+"""Score stems in files, whatever program made them.
 
     REFERENCES/vocals.wav bass.wav …             ESTIMATES/vocals.flac bass.flac …
     REFERENCES/song/vocals.wav bass.wav …        ESTIMATES/song/vocals.flac bass.flac …
 
-A stem is named after its target, which may be any name. Files called `mixture` or `mix` are left
-aside, and so are estimates of what the references do not hold.
+A file is named after its target, which may have any name. Files called `mixture` or `mix` are
+ignored, and so are estimates without a reference.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,17 +20,15 @@ from stemblend.datasets.base import Track
 from stemblend.datasets.folder import MIXTURES
 from stemblend.datasets.index import is_hidden
 from stemblend.errors import DataError, StemblendError
-from stemblend.evaluation.folder import EvaluationFolder
+from stemblend.evaluation.output_folder import EvaluationFolder
 from stemblend.evaluation.protocols import Protocol
 from stemblend.evaluation.run import Evaluation
-from stemblend.evaluation.scoring import score_song
-from stemblend.evaluation.songs import with_labels
+from stemblend.evaluation.scoring import ACCOMPANIMENT, score_song, sources_among, targets_of
+from stemblend.evaluation.songs import Stems, with_labels
 from stemblend.util.parallel import in_threads
 
 Files: TypeAlias = Mapping[str, Path]
 """The file of each target."""
-
-_ACCOMPANIMENT = "accompaniment"
 
 
 def score_folders(
@@ -45,20 +43,20 @@ def score_folders(
     workers: int | None = None,
     progress: Callable[[float, float | None], None] | None = None,
 ) -> Evaluation:
-    """Score the stems of one song, or of all songs that are called alike in both folders.
+    """Score the stems of one song, or of all songs with the same name in both folders.
 
     Args:
         references: folder of the true stems.
-        estimates: folder of the estimated ones.
+        estimates: folder of the estimated stems.
         protocol: how to score.
-        output: folder for results, see `stemblend.evaluation.folder`; scores of several systems
-            may go to the same one.
-        system: what the estimates are called; by default as their folder.
-        pad: cut estimates that are too long and fill up short ones with silence, at their ends,
-            as museval does; otherwise they are an error.
-        partial: whether some estimates may be missing.
-        workers: threads, by default one for each available core.
-        progress: called with the songs scored and their number.
+        output: folder for results, see `stemblend.evaluation.output_folder`; it may hold the
+            scores of several systems.
+        system: name of the estimates in the results; by default that of their folder.
+        pad: truncate estimates that are too long and pad short ones with zeros at their ends, as
+            museval does; otherwise they are an error.
+        partial: whether estimates may be missing.
+        workers: number of threads; by default one for each available core.
+        progress: called with the number of songs done and of all songs.
 
     Returns:
         The scores, and a sentence about each song that could not be scored.
@@ -75,10 +73,11 @@ def score_folders(
     tables, problems = [], []
 
     def score(song: str) -> None:
-        true, found = pairs[song]
         track = Track(song or references.resolve().name, {})
+        options = {"track": track.name, "partial": partial, "workers": workers}
         try:
-            rows = _score(true, found, protocol, system, track.name, pad, partial, workers)
+            true, found, rate = _read_song(*pairs[song], protocol, pad, partial)
+            rows = score_song(protocol, true, {system: found}, rate, **options)
         except StemblendError as error:
             problems.append(str(error))
         else:
@@ -96,17 +95,13 @@ def score_folders(
 
 
 def find_stems(folder: Path) -> dict[str, dict[str, Path]]:
-    """Find the files of all stems, by song and target.
+    """Find the files of all stems at any depth of a folder, by song and target.
 
-    Args:
-        folder: holds stems itself, or folders with stems at any depth.
-
-    Returns:
-        For each song, called by its path below the folder, the files of its targets. The only
-        song of a folder that holds stems itself has no name.
+    A song is named by its path below the folder. A folder that holds stems itself is one song with
+    an empty name.
 
     Raises:
-        DataError: if there is no such folder, there are no stems, or two files of one target.
+        DataError: if the folder is missing or holds no stems, or two files have the same target.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}; name one with stems such as vocals.wav")
@@ -134,19 +129,19 @@ def _is_stem(path: Path) -> bool:
 
 
 def _pair(references: Path, estimates: Path) -> tuple[dict[str, tuple[Files, Files]], list[str]]:
-    """The files of each song in both folders, and what is to be known about the others."""
+    """The files of each song in both folders, and remarks on songs without estimates."""
     true, found = find_stems(references), find_stems(estimates)
     if ("" in true) != ("" in found):
         one, many = (references, estimates) if "" in true else (estimates, references)
         raise DataError(
-            f"{one} holds the stems of one song but {many} folders of songs; name the folder of "
-            "that song in both"
+            f"{one} holds the stems of one song but {many} folders of songs; name two folders of "
+            "the same kind"
         )
     unknown = [song for song in found if song not in true]
     if unknown:
         raise DataError(
-            f"{estimates / unknown[0]} belongs to no song in {references}; call it as the song "
-            "is called there, or move it away"
+            f"{estimates / unknown[0]} belongs to no song in {references}; give it the name of the "
+            "song, or move it away"
         )
     missing = [song for song in true if song not in found]
     notes = []
@@ -154,29 +149,21 @@ def _pair(references: Path, estimates: Path) -> tuple[dict[str, tuple[Files, Fil
         others = f" and {len(missing) - 1} other songs" if len(missing) > 1 else ""
         notes.append(
             f"{references / missing[0]}{others} of {len(true)} songs have no estimates in "
-            f"{estimates} and count for nothing"
+            f"{estimates} and are left out"
         )
     return {song: (true[song], found[song]) for song in found}, notes
 
 
-def _score(
-    true: Files,
-    found: Files,
-    protocol: Protocol,
-    system: str,
-    track: str,
-    pad: bool,
-    partial: bool,
-    workers: int | None,
-) -> pl.DataFrame:
-    sources = [target for target in true if target != _ACCOMPANIMENT]
-    known = {*true, _ACCOMPANIMENT} if "vocals" in sources and len(sources) > 1 else {*true}
-    found = {target: path for target, path in found.items() if target in known}
-    missing = [target for target in sources if target not in found]
-    if not found or (missing and not partial and set(found) != {"vocals", _ACCOMPANIMENT}):
+def _read_song(
+    true: Files, found: Files, protocol: Protocol, pad: bool, partial: bool
+) -> tuple[Stems, Stems, int]:
+    """References, estimates and their rate, checked against what the protocol needs."""
+    found = {target: path for target, path in found.items() if target in targets_of(true)}
+    missing = [target for target in sources_among(true) if target not in found]
+    if not found or (missing and not partial and set(found) != {"vocals", ACCOMPANIMENT}):
         raise DataError(
-            f"there is no estimate for {true[missing[0]]}; add it, or allow estimates to be "
-            "missing with --partial"
+            f"there is no estimate for {true[missing[0]]}; add it, or allow missing estimates with "
+            "--partial"
         )
     path = next(iter(true.values()))
     wave, rate = read_audio(path)
@@ -184,22 +171,14 @@ def _score(
     references = {target: _read(path, standard, False) for target, path in true.items()}
     estimates = {target: _read(path, standard, pad) for target, path in found.items()}
     if protocol.measure != "plain":
-        _check_heard(references, true)
+        _check_not_silent(references, true)
         if protocol.silence == "any":
-            _check_heard(estimates, found)
-    return score_song(
-        protocol,
-        references,
-        {system: estimates},
-        rate,
-        track=track,
-        partial=partial,
-        workers=workers,
-    )
+            _check_not_silent(estimates, found)
+    return references, estimates, rate
 
 
 class _Standard(NamedTuple):
-    """What all stems of a song must be like."""
+    """Rate and shape that all stems of a song must have, and the file that has them."""
 
     path: Path
     sample_rate: int
@@ -223,15 +202,15 @@ def _read(path: Path, standard: _Standard, pad: bool) -> np.ndarray:
     if length != samples and not pad:
         raise DataError(
             f"{path} has {length} samples but {standard.path} {samples}; render it at the length "
-            "of the song, or have estimates cut or filled up at their ends with --pad"
+            "of the song, or have estimates truncated or padded at their ends with --pad"
         )
     return np.pad(wave[:, :samples], ((0, 0), (0, max(0, samples - length))))
 
 
-def _check_heard(waves: Mapping[str, np.ndarray], files: Files) -> None:
+def _check_not_silent(waves: Mapping[str, np.ndarray], files: Files) -> None:
     for target, wave in waves.items():
         if not wave.any():
             raise DataError(
-                f"{files[target]} is silent from beginning to end, so that no window has a score; "
-                "remove it if the song lacks it, or else render it again"
+                f"{files[target]} is silent throughout, so that no window has a score; remove it "
+                "if the song lacks this source, otherwise render it again"
             )

@@ -1,6 +1,5 @@
-"""The systems under evaluation: models, oracles and separators, each by a name of its own."""
+"""The systems of an evaluation: models, oracles and separators, each with a name."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +10,15 @@ import numpy as np
 from jaxtyping import Float32
 
 from stemblend.errors import DataError
+from stemblend.filters.table import find_filter
 from stemblend.interfaces import Separator
-from stemblend.models.registry import Model, find_model, own_filter, registry
-from stemblend.separation.pipeline import check_request
-from stemblend.separators.oracles import ORACLES, make_oracle
+from stemblend.models.registry import find_model, own_filter, registry
+from stemblend.separators.oracles import ORACLES, Oracle
 from stemblend.util.devices import check_device
 
 Systems: TypeAlias = Sequence[str | Path] | Mapping[str, str | Path | Separator]
-"""Names of models or oracles and paths of model files, each alone or as NAME=MODEL; or a mapping
-from names to these or to separators."""
+"""Models, oracles and paths of model files, each possibly as NAME=MODEL, or a mapping from names to
+these or to separators."""
 
 Waves: TypeAlias = Mapping[str, Float32[np.ndarray, "channels samples"]]
 
@@ -29,11 +28,11 @@ class System:
     """A separator under evaluation.
 
     Attributes:
-        name: what tables call it.
-        filter: that its estimates go through.
-        identity: what tells it from another system of the same name; empty if nothing does.
-        make: gives the separator for a song, from its true sources and their rate in Hz, which
-            only an oracle looks at.
+        name: as in tables.
+        filter: name of the filter of its estimates.
+        identity: differs between two models of the same name; empty for a separator.
+        make: returns the separator for a song, given the true sources and their rate in Hz, which
+            only oracles use.
     """
 
     name: str
@@ -45,20 +44,17 @@ class System:
 def find_systems(systems: Systems, filter: str | None = None, device: str = "cpu") -> list[System]:
     """Load all systems.
 
-    Args:
-        systems: what to evaluate.
-        filter: "mwf", "swf", "sum" or "none" for all but oracles; None for each system's own.
-        device: where networks run.
+    The filter is that of all systems but oracles; None stands for each one's own.
 
     Raises:
-        DataError: if there is none, or two have the same name.
+        DataError: if there is no system, or two have the same name.
         ModelError: if a model, the device or the filter is unknown, or a model cannot be loaded.
     """
     found: dict[str, System] = {}
     for name, system in systems.items() if isinstance(systems, Mapping) else map(_named, systems):
         if name in found:
             raise DataError(
-                f"two systems are called {name!r}; give one another name, as in other={name}"
+                f"two systems are called {name!r}; rename one of them, as in other={name}"
             )
         found[name] = _find(name, system, filter, check_device(device))
     if not found:
@@ -70,7 +66,7 @@ def _named(system: str | Path) -> tuple[str, str | Path]:
     if system in ORACLES or system in registry():
         return str(system), system
     name, equals, model = str(system).partition("=")
-    # a folder may well be called lr=0.1
+    # a path may contain an equals sign, as in lr=0.1/net.toml
     if equals and not Path(system).exists():
         return name, model
     return Path(system).stem, system
@@ -80,20 +76,9 @@ def _find(name: str, system: str | Path | Separator, filter: str | None, device:
     if isinstance(system, Separator):
         return System(name, filter or own_filter(system), "", lambda *_: system)
     if system in ORACLES:
-        return System(name, "none", f"oracle {system}", partial(make_oracle, str(system)))
+        return System(name, "none", f"oracle {system}", partial(Oracle, str(system)))
     model = find_model(system)
     separator = model.load(device)
     if filter is not None:
-        check_request(separator, None, filter)
-    return System(name, filter or own_filter(separator), digest(model), lambda *_: separator)
-
-
-def digest(model: Model) -> str:
-    """SHA-256 of all that a model is made of: its file, its weights and its members."""
-    total = hashlib.sha256(model.path.read_bytes())
-    for file in model.weight_files:
-        total.update(file.read_bytes())
-    for member in model.file.members:
-        path = member if member in registry() else model.path.parent / member
-        total.update(digest(find_model(path)).encode())
-    return total.hexdigest()
+        find_filter(filter)
+    return System(name, filter or own_filter(separator), model.digest(), lambda *_: separator)

@@ -6,7 +6,7 @@ from stemblend.filters.multichannel import (
     source_psd,
     spatial_covariance,
 )
-from stemblend.filters.panning_wiener import StereoWiener
+from stemblend.filters.panning_wiener import PanningWiener
 from stemblend.filters.single_channel import single_channel_wiener
 from stemblend.filters.spatial_em import (
     Denominator,
@@ -20,7 +20,7 @@ from stemblend.filters.spatial_em import (
 
 __all__ = [
     "Denominator",
-    "StereoWiener",
+    "PanningWiener",
     "Update",
     "expectation_maximisation",
     "identity_covariance",

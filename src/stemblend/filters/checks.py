@@ -1,4 +1,4 @@
-"""What the filters ask of their arguments."""
+"""Checks of what filters are given."""
 
 import torch
 

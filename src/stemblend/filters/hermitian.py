@@ -91,3 +91,12 @@ def multiply_row(row: list[Pair], index: int, vector: list[Pair], out: Pair) -> 
     for k, (element, value) in enumerate(zip(row, vector, strict=True)):
         if k != index:
             add_product(out, element, value)
+
+
+def from_lower(parts: torch.Tensor) -> torch.Tensor:
+    """Matrices `(sources, bins, n, n)` from lower triangles `(2, n, n, sources, bins)`."""
+    real, imag = parts
+    for i in range(len(real)):
+        for k in range(i):
+            real[k, i], imag[k, i] = real[i, k], -imag[i, k]
+    return torch.complex(real, imag).permute(2, 3, 0, 1)

@@ -21,7 +21,7 @@ from jaxtyping import Complex, Float
 from stemblend.filters.checks import SILENCE, check_pair
 from stemblend.filters.complex_pairs import load, store
 from stemblend.filters.gaussian import diffused, elements, planes_needed, whiten
-from stemblend.filters.hermitian import multiply_row
+from stemblend.filters.hermitian import from_lower, multiply_row
 from stemblend.filters.tiles import Block, map_blocks
 from stemblend.util.arrays import ArrayT, as_tensor, like
 
@@ -170,13 +170,10 @@ def _scatter(spectra: torch.Tensor, psd: torch.Tensor | None = None) -> torch.Te
         return block[0], scatter
 
     shape = (2, channels, channels, sources, bins)
-    real, imag = total = torch.zeros(shape, dtype=torch.float64, device=spectra.device)
+    total = torch.zeros(shape, dtype=torch.float64, device=spectra.device)
     for band, scatter in map_blocks(work, 2 + 2 * channels, spectra):
         total[..., band] += scatter
-    for i in range(channels):
-        for k in range(i):
-            real[k, i], imag[k, i] = real[i, k], -imag[i, k]
-    return torch.complex(real, imag).permute(2, 3, 0, 1)
+    return from_lower(total)
 
 
 def _energy(psd: torch.Tensor) -> torch.Tensor:

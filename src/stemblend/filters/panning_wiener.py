@@ -1,9 +1,9 @@
-"""A Wiener filter of stereo mixtures for networks whose masks are best as they are.
+"""A stereo Wiener filter by panning, for networks whose masks are best as they are.
 
 The filter of `stemblend.filters.multichannel` takes `v = ‖Ŝ‖² / channels` from the estimates, and
 so squares masks: `Ŝ = g X` gives `v = g² ‖X‖² / channels`. Networks that were trained on the error
 of `g X` lose by that. With `v` in proportion to `g ‖X‖²` the filter of a single channel is the mask
-itself but for the sum of all masks, and two channels add what is known of where the sources stand:
+itself but for the sum of all masks, and two channels add how the sources are panned:
 
     v_i(m,f) = g_i ‖X‖²
     R_i(f)   = (1 − δ) Re Σ_m g_i² X Xᴴ / (½ Σ_m g_i² ‖X‖²) + δ I
@@ -37,7 +37,7 @@ _SCALE = 4
 """Times the usual size of a block: the steps are few, and short ones would wait for each other."""
 
 
-class StereoWiener:
+class PanningWiener:
     """The filter of one mixture; it gives the sources one by one, for they may be long."""
 
     def __init__(
@@ -45,7 +45,7 @@ class StereoWiener:
         masks: Float[Tensor, "sources bins frames"],
         mixture: Complex[Tensor, "2 bins frames"],
     ) -> None:
-        """Infer where the sources stand, and solve for the mixture.
+        """Estimate how the sources are panned, and solve for the mixture.
 
         Args:
             masks: `g`, one for both channels, not negative, float32; overwritten.
@@ -61,13 +61,13 @@ class StereoWiener:
         self,
         mixture: Complex[Tensor, "2 bins frames"],
         block: Block,
-        scratch: Float[Tensor, "8 bins frames"],
+        scratch: Float[Tensor, "8 height width"],
     ) -> None:
         """Write `v` over the masks, and `u = (Σ_j v_j R_j)⁻¹ X`."""
         planes = iter(scratch)
-        heard = load(mixture[:, *block], planes)
+        channels = load(mixture[:, *block], planes)
         power = next(planes).zero_()
-        for part in (part for channel in heard for part in channel):
+        for part in (part for channel in channels for part in channel):
             power.addcmul_(part, part)
         left, right, between = (next(planes).zero_() for _ in range(3))
         for mask, (a, b, c) in zip(self._psd, self._spatial[:, :, block[0], None], strict=True):
@@ -79,7 +79,7 @@ class StereoWiener:
         inverse.reciprocal_()
         for plane in (left, right, between):
             plane.mul_(inverse)
-        for half, (one, two) in enumerate(zip(*heard, strict=True)):
+        for half, (one, two) in enumerate(zip(*channels, strict=True)):
             of_one, of_two = self._solution[half][block], self._solution[2 + half][block]
             torch.mul(right, one, out=of_one).addcmul_(between, two, value=-1)
             torch.mul(left, two, out=of_two).addcmul_(between, one, value=-1)
@@ -96,7 +96,7 @@ class StereoWiener:
         The images of all sources sum to the mixture to rounding error.
         """
 
-        def work(block: Block, scratch: Float[Tensor, "2 bins frames"]) -> None:
+        def work(block: Block, scratch: Float[Tensor, "2 height width"]) -> None:
             a, b, c = self._spatial[source, :, block[0], None]
             weight = self._psd[source][block]
             for channel, (of_one, of_two) in zip(out[:, *block], ((a, c), (c, b)), strict=True):

@@ -26,7 +26,7 @@ from jaxtyping import Complex, Float
 from stemblend.filters.checks import SILENCE
 from stemblend.filters.complex_pairs import Pair
 from stemblend.filters.gaussian import Whitened, diffused, elements, planes_needed, whiten
-from stemblend.filters.hermitian import invert
+from stemblend.filters.hermitian import from_lower, invert
 from stemblend.filters.tiles import Block, map_blocks
 from stemblend.util.arrays import ArrayT, as_tensor, like
 
@@ -107,7 +107,7 @@ def update_covariance(
     for band, moment, power_there in map_blocks(work, needed, target):
         total[..., band] += moment
         energy[:, band] += power_there
-    result = _m_step(spatial, _hermitian(total), energy, target.shape[-1], update, denominator)
+    result = _m_step(spatial, from_lower(total), energy, target.shape[-1], update, denominator)
     return like(result, covariance)
 
 
@@ -229,26 +229,14 @@ def _fluctuation(
     below = {(i, k): (next(planes), next(planes)) for i in range(order) for k in range(i)}
     if posterior:
         invert(model.pivots, model.lower, (diagonal, below))
-        for value in (*diagonal, *(half for pair in below.values() for half in pair)):
-            value.neg_()
-    else:
-        for value in (*diagonal, *(half for pair in below.values() for half in pair)):
-            value.zero_()
+    for value in (*diagonal, *(half for pair in below.values() for half in pair)):
+        value.neg_() if posterior else value.zero_()
     for i, (a, b) in enumerate(model.solution):
         diagonal[i].addcmul_(a, a).addcmul_(b, b)
         for k, (c, d) in enumerate(model.solution[:i]):
             below[i, k][0].addcmul_(a, c).addcmul_(b, d)
             below[i, k][1].addcmul_(b, c).addcmul_(a, d, value=-1)
     return diagonal, below
-
-
-def _hermitian(lower: torch.Tensor) -> torch.Tensor:
-    """Matrices `(sources, bins, n, n)` from lower triangles `(2, n, n, sources, bins)`."""
-    real, imag = lower
-    for i in range(len(real)):
-        for k in range(i):
-            real[k, i], imag[k, i] = real[i, k], -imag[i, k]
-    return torch.complex(real, imag).permute(2, 3, 0, 1)
 
 
 def _m_step(

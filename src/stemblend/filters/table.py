@@ -73,10 +73,6 @@ def share_remainder(stems: Stems, mixture: Mixture) -> Stems:
     return stems
 
 
-def _unchanged(stems: Stems, mixture: Mixture) -> Stems:
-    return stems
-
-
 FILTERS: Mapping[str, Filter] = {
     "mwf": Filter(
         partial(_in_spectra, multichannel_wiener),
@@ -92,7 +88,9 @@ FILTERS: Mapping[str, Filter] = {
         all_sources=True,
     ),
     "none": Filter(
-        _unchanged, "raw stems, which need not sum to the mixture", sums_to_mixture=False
+        lambda stems, mixture: stems,
+        "raw stems, which need not sum to the mixture",
+        sums_to_mixture=False,
     ),
 }
 """All filters by name."""

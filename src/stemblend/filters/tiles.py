@@ -54,16 +54,13 @@ def map_blocks(
     def run(first: int) -> list[T]:
         # a thread begins outside the mode of its parent, whose tensors it could not change then
         with torch.inference_mode(inferring), one_thread():
-            return share(first)
-
-    def share(first: int) -> list[T]:
-        scratch = torch.empty((planes, height, width), dtype=dtype, device=spectrogram.device)
-        scratch = scratch.mT if turned else scratch
-        results = []
-        for band, part in blocks[first::threads]:
-            place = scratch[:, : band.stop - band.start, : part.stop - part.start]
-            results.append(work((band, part), place))
-        return results
+            scratch = torch.empty((planes, height, width), dtype=dtype, device=spectrogram.device)
+            scratch = scratch.mT if turned else scratch
+            results = []
+            for band, part in blocks[first::threads]:
+                place = scratch[:, : band.stop - band.start, : part.stop - part.start]
+                results.append(work((band, part), place))
+            return results
 
     if threads == 1:
         return run(0)

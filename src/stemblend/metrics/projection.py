@@ -2,9 +2,12 @@
 
 Conventions: `J` references of `I` channels are `R = J · I` regressors, each taken at the delays
 `0 … L − 1`, so that a projection has `R · L` unknowns for every channel of an estimate. Signals
-are silent outside their `N` samples, and a projection is `N + L − 1` samples long. The estimates
-of several systems are `E = systems · J · I` rows. Signals are worked through in blocks and in
-double precision, so that memory does not grow with their length.
+are zero outside their `N` samples, and a projection is `N + L − 1` samples long. The estimates of
+several systems are `E = systems · J · I` rows. Signals are processed in blocks and in double
+precision: memory does not grow with their length.
+
+In all functions, `references` are `J` waveforms `(I, N)`, `systems` the `J` estimates of each
+system, `length` is the number `L` of taps or lags, and `workers` that of threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +27,15 @@ Stems: TypeAlias = Sequence[np.ndarray]
 """Waveforms `(channels, samples)` of all sources."""
 
 _BLOCKS = 8
-"""Blocks transformed together: enough to make one matrix product per bin worth its call."""
+"""Blocks transformed together, so that the matrix product of each bin is worth its call."""
 
 _LOADING = 1e-14
 """Regularisation: every diagonal element of the Gram matrix grows by this share of itself.
 
-As it is relative to each regressor's own energy, no score depends on the level of a reference,
-and it is far below what a score of references with any noise floor can show. Where rounding
-leaves the matrix indefinite all the same, as it may for a reference with equal channels or an
-empty band, the share grows by factors of 100 until it does not.
+It is relative to each regressor's energy, so that no score depends on the level of a reference,
+and too small to change the score of references with any noise floor. If rounding leaves the matrix
+indefinite all the same, as with equal channels or an empty band, the share grows by factors of 100
+until the matrix is positive definite.
 """
 
 
@@ -63,7 +66,7 @@ def _spectra(
 def _parallel_sum(
     function: Callable[[int], np.ndarray], starts: Sequence[int], workers: int
 ) -> np.ndarray:
-    """Sum of `function` over `starts`: one running sum a thread, whatever their number."""
+    """Sum of `function` over `starts`, with one running sum in each thread."""
 
     def run(share: Sequence[int]) -> np.ndarray:
         total = function(share[0])
@@ -82,12 +85,6 @@ def correlate(
     references: Stems, systems: Sequence[Stems], length: int, workers: int
 ) -> Float64[np.ndarray, "regressors others lags"]:
     """Correlate every regressor with all regressors and all estimates.
-
-    Args:
-        references: `J` waveforms `(I, N)`.
-        systems: the `J` estimates of each system.
-        length: number of lags `L`.
-        workers: threads to use.
 
     Returns:
         `r[a, b, τ] = Σ_n x_a(n) y_b(n + τ)` for `τ = 0 … L − 1`, where `y` holds the `R`
@@ -118,7 +115,7 @@ def _solve(
     count, _, length = correlations.shape
     loading = _LOADING
     while True:
-        # only the lower triangle is filled, and in the order that LAPACK factors in place
+        # only the lower triangle, in the memory order that LAPACK factors in place
         gram = np.empty((count * length, count * length), order="F")
         for a in range(count):
             for b in range(a + 1):
@@ -142,12 +139,6 @@ def distortion_filters(
     """Find the filters that project each estimate, as spectra.
 
     Each Gram matrix is built and factored once, whatever the number of systems.
-
-    Args:
-        references: `J` waveforms `(I, N)`.
-        systems: the `J` estimates of each system.
-        length: number of taps `L`.
-        workers: threads to use: for blocks of the correlations, then for the Gram matrices.
 
     Returns:
         `(bins, R, 2E)`: for each row of the estimates the filters of all regressors (`P`), and
@@ -191,12 +182,7 @@ def decompose(
 ) -> Float64[np.ndarray, "terms systems sources"]:
     """Energies of the terms of the decomposition over `N + L − 1` samples.
 
-    Args:
-        references: `J` waveforms `(I, N)`, a whole song or one window of it.
-        systems: the `J` estimates `e` of each system.
-        filters: spectra from `distortion_filters`.
-        length: number of taps `L` of the filters.
-        workers: threads to use.
+    The waveforms are a whole song or one window of it, `filters` those of `distortion_filters`.
 
     Returns:
         The energies of `s_j`, `e − s_j`, `P_j e`, `e − P_j e`, `P_j e − s_j` (spatial

@@ -1,37 +1,33 @@
-"""A mini-batch of excerpts: what is to be found, and what else sounds."""
+"""A mini-batch of excerpts: the targets, and the remainder of each mixture."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
+import torch
 from jaxtyping import Float32
+from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A mini-batch of excerpts.
+    """A mini-batch of waveforms, all on one device.
 
     Attributes:
-        targets: the wanted sources `(batch, targets, channels, samples)`.
-        rest: all else in the mixture `(batch, channels, samples)`.
-        bandwidth: `(batch, targets)`, for each target the highest frequency in Hz that its
-            recording held; above it nothing is known about the target. 0 where the target sounds
-            in `rest`, together with other sources; infinite where it is silent.
-        cutoff: `(batch,)`, frequency in Hz above which the mixture is to be silenced.
+        targets: the target sources `(batch, targets, channels, samples)`.
+        remainder: everything else in the mixture `(batch, channels, samples)`.
+        bandwidth: `(batch, targets)`, the highest frequency in Hz up to which each target is
+            known; its recording held nothing above. It is 0 where the target is part of the
+            remainder, in one stem with other sources, and infinite where the target is silent.
     """
 
-    targets: Float32[np.ndarray, "batch targets channels samples"]
-    rest: Float32[np.ndarray, "batch channels samples"]
-    bandwidth: Float32[np.ndarray, "batch targets"]
-    cutoff: Float32[np.ndarray, " batch"]
+    targets: Float32[Tensor, "batch targets channels samples"]
+    remainder: Float32[Tensor, "batch channels samples"]
+    bandwidth: Float32[Tensor, "batch targets"]
 
     @property
-    def mixture(self) -> Float32[np.ndarray, "batch channels samples"]:
-        """The sum of all."""
-        return self.targets.sum(1) + self.rest
+    def mixture(self) -> Float32[Tensor, "batch channels samples"]:
+        """The sum of the targets and the remainder."""
+        return self.targets.sum(1) + self.remainder
 
-    def left(self) -> "Batch":
-        """The left channel alone: enough for networks that hear one channel at a time.
-
-        Random swapping of the channels makes it as good as the right one.
-        """
-        return replace(self, targets=self.targets[:, :, :1], rest=self.rest[:, :1])
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        return Batch(self.targets.to(device), self.remainder.to(device), self.bandwidth.to(device))

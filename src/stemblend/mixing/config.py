@@ -1,4 +1,4 @@
-"""What mixtures are made of: collections of songs, and what happens to their excerpts."""
+"""Configuration of the mixer: collections of songs, and augmentation."""
 
 from pathlib import Path
 
@@ -10,14 +10,14 @@ class _Frozen(BaseModel):
 
 
 class Collection(_Frozen):
-    """A folder of songs to train on.
+    """A dataset to train on.
 
     Attributes:
-        path: the dataset's folder, see `stemblend.datasets`.
-        split: the part of it to use; None takes all that is usual.
-        weight: how often its stems are drawn, against those of other collections.
-        validation: names of the songs kept for validation, by shell patterns.
-        exclude: names of songs that are not used at all, by shell patterns.
+        path: its folder, see `stemblend.datasets`.
+        split: the split to use; None for all that are not set aside.
+        weight: how often its stems are drawn, relative to those of other collections.
+        validation: shell patterns for the names of songs kept for validation.
+        exclude: shell patterns for the names of songs that are not used at all.
     """
 
     path: Path
@@ -28,38 +28,35 @@ class Collection(_Frozen):
 
 
 class AugmentationConfig(_Frozen):
-    """Which of the paper's augmentations are on (ICASSP 2017, section 3), and what we add.
+    """The augmentation of Uhlich et al. (ICASSP 2017, section 3), (a) to (d), and more.
+
+    Options marked with * need `mix`. Shares and probabilities lie in [0, 1].
 
     Attributes:
         swap: (a) swap left and right at random.
-        gain: (b) scale every instrument by a factor drawn evenly from `gain_interval`.
-        chunk: (c) cut excerpts at random places rather than on a fixed grid.
-        mix: (d) take every instrument from another song.
-        gain_interval: the paper's is [0.25, 1.25]; for its FNNs [0.01, 1].
-        level: bring every stem to the usual level of its source first, so that collections
-            recorded at different levels mix; only with `mix`.
-        pan: place mono takes at random between left and right.
-        active_share: share of target excerpts that surely hold sound; only with `chunk`.
-        drop: probability that an instrument other than the target is left out; only with `mix`.
-        instrumental: share of mixtures without vocals: in most songs singers rest for a third of
-            the time or more, and what plays alone is seldom a voice. A recording of several
-            sources may be all of it, since that nobody sings is known; only with `mix`.
-        together: share of mixtures whose instruments come from one song and one place in it, as
-            they were played together; only with `mix`.
-        master_gain: interval of a gain for the whole mixture.
-        speed_semitones: play every instrument faster or slower by up to so many semitones; only
-            with `mix`.
-        equaliser_db: raise or lower bands of every target by up to so many dB.
-        mono: share of mixtures that are made mono; only with `mix`.
-        narrow: share of mixtures that lose what lies above some frequency, as in old or lossy
-            recordings; only with `mix`.
-        width: scale the difference of left and right of every instrument by up to this factor; 0
-            leaves it as it is; only with `mix`.
-        effects: share of instruments that go through an echo, a doubling, an overdrive or a
-            telephone; only with `mix`.
-        room: share of instruments that are put into a random room; only with `mix`.
-        codec: share of mixtures that go through an mp3 or ogg encoder; what that changes belongs
-            to no source; only with `mix`.
+        gain: (b) scale every stem by a factor drawn uniformly from `gain_interval`.
+        chunk: (c) start excerpts at any sample rather than at multiples of their length.
+        mix: (d) take every stem from another song.
+        gain_interval: lowest and highest gain; in the paper [0.25, 1.25], for its FNNs [0.01, 1].
+        level: * first bring every stem to the usual RMS of its source, so that collections
+            recorded at different levels can be mixed.
+        pan: * pan mono recordings at random, except bass and drums.
+        active_share: share of target excerpts drawn around a frame that is not silent.
+        drop: * probability that a source other than the first one drawn is left out.
+        instrumental: * share of mixtures without vocals; in most songs the singer rests for a
+            third of the time or more. Such a mixture may be one stem of several sources, since
+            the vocals are known to be silent in it.
+        together: * share of mixtures whose stems come from the same song at the same time.
+        master_gain: * interval of a gain for the whole mixture.
+        speed_semitones: * change each stem's speed, and with it the pitch, by up to this much.
+        equaliser_db: raise or lower broad bands of every target by up to this much.
+        mono: * share of mixtures that are made mono.
+        narrow: * share of mixtures that are low-passed, as old or lossy recordings are.
+        width: * scale the side signal of each stem by a factor of up to this; 0 for never.
+        effects: * share of stems with an echo, doubling, overdrive or telephone filter.
+        room: * share of stems with artificial reverberation.
+        codec: * share of mixtures that are coded as mp3 or ogg; the change that this makes
+            belongs to no source.
     """
 
     swap: bool = True

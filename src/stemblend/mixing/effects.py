@@ -1,6 +1,6 @@
-"""What studios do to single instruments: echo, doubling, overdrive and the sound of a telephone.
+"""Studio effects for single stems: echo, doubling, overdrive and telephone filter.
 
-Few recordings of voices and instruments are at hand, and each with the effects of its own song.
+Training stems are few, and each comes with the effects of its own song only.
 """
 
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ Stereo = Float32[np.ndarray, "2 samples"]
 
 @dataclass(frozen=True)
 class Echo:
-    """Eight repeats that grow weaker and change sides.
+    """A ping-pong delay of eight repeats.
 
     Attributes:
-        seconds: from one repeat to the next.
-        gain: factor of each repeat against the one before.
+        seconds: time between repeats.
+        gain: of each repeat relative to the one before.
     """
 
     seconds: float
     gain: float
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
-        """The sound and its repeats, `(2, samples)`, cut off at its end."""
+        """Add the repeats, keeping the length, `(2, samples)`."""
         delay = round(self.seconds * sample_rate)
         return waveform + echo(waveform, delay, self.gain, repeats=8, cross=True)
 
 
 @dataclass(frozen=True)
 class Doubling:
-    """A second take that is a little late and out of tune, as automatic double tracking makes.
+    """Automatic double tracking: a second take, slightly late and out of tune.
 
     Attributes:
-        cents: hundredths of a semitone by which it is higher; below 0 lower.
-        seconds: by which it is late at the start of the excerpt.
-        gain: factor of the second take.
+        cents: detuning of the second take.
+        seconds: its delay at the start of the excerpt.
+        gain: its gain.
     """
 
     cents: float
@@ -47,7 +47,7 @@ class Doubling:
     gain: float
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
-        """Both takes, `(2, samples)`."""
+        """Add the second take, `(2, samples)`."""
         samples = waveform.shape[1]
         speed = 2 ** (self.cents / 1200)
         missing = max(varispeed_samples(samples, speed) - samples, 0)
@@ -61,16 +61,16 @@ class Doubling:
 
 @dataclass(frozen=True)
 class Overdrive:
-    """An amplifier that cannot give more: tanh of the sound, as loud as before.
+    """Distortion by tanh that keeps the RMS.
 
     Attributes:
-        drive: RMS value of what goes into the tanh.
+        drive: RMS of the input of the tanh.
     """
 
     drive: float
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
-        """The distorted sound, `(2, samples)`; silence stays silence."""
+        """Distort the waveform, `(2, samples)`; silence stays silence."""
         level = _level(waveform)
         if level < _SILENCE:
             return waveform
@@ -81,24 +81,24 @@ class Overdrive:
 
 @dataclass(frozen=True)
 class Telephone:
-    """A small loudspeaker: nothing low and nothing high.
+    """A band-pass that keeps the RMS, as of a telephone or a small loudspeaker.
 
     Attributes:
-        low: lowest frequency in Hz that passes.
-        high: highest frequency in Hz that passes.
+        low: lower edge of the band in Hz.
+        high: upper edge of the band in Hz.
     """
 
     low: float
     high: float
 
     def apply(self, waveform: Stereo, sample_rate: int) -> Stereo:
-        """What comes through, `(2, samples)`, as loud as before."""
+        """Filter the waveform, `(2, samples)`."""
         sections = [
             biquad("highpass", self.low, 0, _BUTTERWORTH, sample_rate),
             biquad("lowpass", self.high, 0, _BUTTERWORTH, sample_rate),
         ]
         passed = equalise(waveform, sections)
-        # not more than ten times, lest what is left of a bass be all noise
+        # at most 20 dB, so that the noise floor of a bass is not raised to its level
         gain = min(_level(waveform) / max(_level(passed), _SILENCE), 10.0)
         return passed * np.float32(gain)
 
@@ -108,7 +108,7 @@ Effect = Echo | Doubling | Overdrive | Telephone
 _SILENCE = 1e-6
 
 _BUTTERWORTH = 0.5**0.5
-"""Quality of a second-order section whose pass band is as flat as can be."""
+"""Quality factor of a second-order section with a maximally flat passband."""
 
 
 def _level(waveform: Stereo) -> float:
@@ -116,15 +116,7 @@ def _level(waveform: Stereo) -> float:
 
 
 def draw_effect(rng: np.random.Generator, share: float) -> Effect | None:
-    """One of the four, equally often, with parameters as they are usual.
-
-    Args:
-        rng: generator.
-        share: of the draws that give an effect.
-
-    Returns:
-        The effect, or None but for `share` of the draws.
-    """
+    """One of the four effects, equally likely, for `share` of the draws, else None."""
     if not share or rng.random() >= share:
         return None
     kind = rng.integers(4)

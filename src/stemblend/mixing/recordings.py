@@ -1,4 +1,4 @@
-"""Stems decoded once into memory-mapped arrays, from which excerpts are cut in no time."""
+"""Stems decoded once into memory-mapped arrays, from which excerpts are read quickly."""
 
 import hashlib
 import json
@@ -25,11 +25,11 @@ class Recording:
     """One stem at the training sample rate.
 
     Attributes:
-        sources: the sources it holds.
+        sources: names of the sources it holds.
         path: `.npy` file of float32 `(channels, samples)`, one channel where both are equal.
         sample_rate: in Hz.
-        bandwidth: highest frequency in Hz that the original file could hold.
-        level: root mean square of the frames that are not silent.
+        bandwidth: Nyquist frequency of the original file in Hz.
+        level: RMS of the frames that are not silent.
         active: number of frames of 0.1 s that are not silent.
     """
 
@@ -47,11 +47,11 @@ class Recording:
 
     @cached_property
     def active_frames(self) -> np.ndarray:
-        """Numbers of the frames of 0.1 s that are not silent."""
+        """Indices of the frames of 0.1 s that are not silent."""
         return np.load(self.path.with_suffix(".active.npy"))
 
     def excerpt(self, start: int, samples: int) -> Float32[np.ndarray, "channels samples"]:
-        """Copy samples from `start`, which may be negative; silence lies outside the recording."""
+        """Copy `samples` from `start`, which may be negative, with zeros outside the recording."""
         wave = self.waveform
         out = np.zeros((wave.shape[0], samples), np.float32)
         low, high = max(start, 0), min(start + samples, wave.shape[1])
@@ -60,12 +60,12 @@ class Recording:
         return out
 
     def draw_start(self, rng: np.random.Generator, samples: int, active_share: float) -> int:
-        """Draw where an excerpt begins: any place, or around a frame that is not silent.
+        """Draw the start of an excerpt: anywhere, or so that it holds a frame that is not silent.
 
         Args:
             rng: generator of the draw.
             samples: length of the excerpt.
-            active_share: probability of an excerpt that surely holds sound.
+            active_share: probability that it is drawn around a frame that is not silent.
         """
         if rng.random() < active_share and len(self.active_frames):
             frame = int(rng.choice(self.active_frames))
@@ -105,11 +105,11 @@ def _decode(files: Sequence[StemFile], sample_rate: int, target: Path) -> dict[s
 
 
 def _identity(file: StemFile) -> str:
-    """Name a recording and its present content, as part of a key of the cache."""
+    """Identify a recording by path, size and time, as part of a cache key."""
     stat = file.path.stat()
     name = f"{file.path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     part = (file.stream, file.channel, file.gain)
-    # a whole file goes without the rest, by which caches of older versions stay valid
+    # the key of a whole file is that of version 0.1, whose caches stay valid
     return name if part == (0, None, 1.0) else f"{name} {part}"
 
 
@@ -124,16 +124,16 @@ def decode_tracks(
     cache: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[list[Recording]]:
-    """Decode every stem of every track, or take it from the cache if that was done before.
+    """Decode every stem of every track, or take it from the cache.
 
     Args:
         tracks: the songs.
         sample_rate: rate in Hz to resample to.
         cache: folder for the decoded stems; about 21 MB a stereo minute at 44.1 kHz.
-        progress: called with the songs done and their number.
+        progress: called with the number of songs done and of all.
 
     Returns:
-        For each track its recordings.
+        The recordings of each track.
 
     Raises:
         AudioError: if a stem cannot be read.

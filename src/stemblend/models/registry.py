@@ -1,39 +1,28 @@
-"""Models by their names: what ships with the package, and what users make themselves.
+"""Models by their names: what ships with the package, what packages add, what users make.
 
-A model is a small TOML file, beside the weight files that it names, see
-`stemblend.models.model_file`.
+A model is a small TOML file, see `stemblend.models.model_file`, or a method that needs no options.
 """
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from stemblend.defaults import MODEL
 from stemblend.errors import ModelError
-from stemblend.interfaces import SOURCES, Separator
-from stemblend.models.model_file import ModelFile
-from stemblend.models.networks import load_network
-from stemblend.separators.bandsplit.refinement import load_repeats
-from stemblend.separators.blend.blend import Blend
-from stemblend.separators.magnitude_networks import NetworkSeparator
-from stemblend.separators.methods import METHODS
-from stemblend.separators.nmf.model import load_factorisation
-from stemblend.separators.nmf.separator import NMFSeparator
-from stemblend.separators.nug.network import load_spectra
-from stemblend.separators.nug.separator import NUGSeparator
+from stemblend.filters.table import find_filter
+from stemblend.interfaces import Separator, in_order
+from stemblend.models.methods import find_method, installed_methods
+from stemblend.models.model_file import ModelFile, first_problem, read_model_file
 from stemblend.util.devices import check_device
 
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
 
-
-class _Filtered(Separator, Protocol):
-    """A separator that says which filter it is used with."""
-
-    filter: str
+OptionsT = TypeVar("OptionsT")
 
 
 def own_filter(separator: Separator) -> str:
@@ -43,65 +32,60 @@ def own_filter(separator: Separator) -> str:
         separator: may say so by an attribute `filter`; what `load` gives does.
 
     Returns:
-        "mwf", "swf", "sum" or "none"; "mwf" for a separator that says nothing.
+        A name of `stemblend.filters.table.FILTERS`; "mwf" for a separator that says nothing.
     """
     return getattr(separator, "filter", "mwf")
 
 
 class Model:
-    """A model that can be loaded.
+    """A model that can be loaded; nothing is read before it is needed.
 
     Attributes:
         name: what it is called by.
-        path: of its model file.
-        file: what the model file says.
+        path: of its model file; None for a method without one.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
-        """Read the model file `path`.
+    def __init__(self, name: str, path: Path | None) -> None:
+        self.name = name
+        self.path = path
+
+    @cached_property
+    def file(self) -> ModelFile:
+        """What the model file says.
 
         Raises:
             ModelError: if it cannot be read or is no model file.
         """
-        self.name = name
-        self.path = path
-        try:
-            self.file = ModelFile.model_validate(tomllib.loads(path.read_text()))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ModelError(f"{path} is no readable model file ({error}); name another") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise ModelError(f"{path} is no model file: {place}: {first['msg']}") from error
-
-    def _member(self, name: str) -> "Model":
-        """A shipped model, or a model file whose path counts from this model file's folder."""
-        return find_model(name if name in registry() else self.path.parent / name)
+        return ModelFile(method=self.name) if self.path is None else read_model_file(self.path)
 
     @property
+    def _folder(self) -> Path:
+        return Path() if self.path is None else self.path.parent
+
+    @property
+    def members(self) -> dict[str, "Model"]:
+        """Members of a blend: shipped models, or model files beside this one."""
+        return {
+            name: find_model(self._folder / name if name.endswith(".toml") else name)
+            for name in self.file.members
+        }
+
+    @cached_property
     def sources(self) -> tuple[str, ...]:
-        """The sources that the model estimates."""
-        if self.file.kind == "method":
-            return self._method().sources
-        if self.file.kind == "nug":
-            return SOURCES
-        known = {*self.file.networks, *self.file.sources}
-        for member in self.file.members:
-            known |= set(self._member(member).sources)
-        return tuple(source for source in SOURCES if source in known)
+        """The sources that the model estimates, in the order in which it gives them."""
+        if self.file.sources:
+            return self.file.sources
+        if self.file.members:
+            members = self.members.values()
+            return in_order(source for member in members for source in member.sources)
+        return self.load().sources
 
     @property
     def weight_files(self) -> tuple[Path, ...]:
         """All weight files that the model needs, those of its members included."""
-        names = [
-            *self.file.networks.values(),
-            self.file.repeats,
-            self.file.factorisation,
-            *self.file.spectra,
-        ]
-        files = {self.path.parent / name: None for name in names if name}
-        for member in self.file.members:
-            files |= dict.fromkeys(self._member(member).weight_files)
+        files = {self._folder / name: None for name in self.file.weights.values()}
+        for member in self.members.values():
+            files |= dict.fromkeys(member.weight_files)
         return tuple(files)
 
     @property
@@ -109,80 +93,89 @@ class Model:
         """Bytes of the weight files."""
         return sum(path.stat().st_size for path in self.weight_files if path.exists())
 
+    def digest(self) -> str:
+        """SHA-256 of all that the model is made of: its file, its weights and its members."""
+        total = hashlib.sha256(self.file.model_dump_json().encode())
+        for file in self.weight_files:
+            total.update(file.read_bytes())
+        for member in self.members.values():
+            total.update(member.digest().encode())
+        return total.hexdigest()
+
+    def options(self, schema: type[OptionsT]) -> OptionsT:
+        """The options of the model file, as the method's schema has them.
+
+        Raises:
+            ModelError: if they are not possible.
+        """
+        try:
+            return TypeAdapter(schema).validate_python(self.file.options)
+        except ValidationError as error:
+            raise ModelError(f"{self.path}: options: {first_problem(error)}; correct it") from error
+
+    def weights(self) -> dict[str, Path]:
+        """Paths of the model's own weight files by what they are for.
+
+        Raises:
+            ModelError: if the model names none, or one is missing or not the one that the model
+                file was made with.
+        """
+        if not self.file.weights:
+            raise ModelError(
+                f"{self.path or self.name} names no weight file; add [weights] with a line such as "
+                'network = "FILE.safetensors", or train one with `stemblend train`'
+            )
+        return {role: self._checked(name) for role, name in self.file.weights.items()}
+
     def load(self, device: str = "cpu") -> Separator:
-        """Read the weights.
+        """Make the separator.
 
         Args:
-            device: where the networks run.
+            device: where networks run.
 
         Returns:
             A separator that has the model's filter as its own, see `own_filter`.
 
         Raises:
             ModelError: if a weight file is missing, damaged or not the one that the model file
-                was made with, or there is no such method.
+                was made with, or there is no such method, option or filter.
         """
-        if self.file.kind == "method":
-            return self._method()
-        makers = {
-            "blend": self._blend,
-            "networks": self._networks,
-            "factorisation": self._factorisation,
-            "nug": self._nug,
-        }
-        separator = makers[self.file.kind](device)
-        cast(_Filtered, separator).filter = self.file.filter
+        method = find_method(self.file.method)
+        if self.file.filter:
+            find_filter(self.file.filter)
+        separator = self._made(method, device)
+        if not isinstance(separator, Separator):
+            raise ModelError(
+                f"the method {self.file.method!r} is no separator: it needs sources, sample_rate, "
+                "block_support and estimate"
+            )
+        if self.file.sources and set(self.file.sources) != set(separator.sources):
+            raise ModelError(
+                f"{self.path} names the sources {', '.join(self.file.sources)}, but its method "
+                f"estimates {', '.join(separator.sources)}; name these"
+            )
+        if self.file.filter:
+            cast(Any, separator).filter = self.file.filter
         return separator
 
-    def _method(self) -> Separator:
-        if self.file.method not in METHODS:
-            raise ModelError(
-                f"{self.path} asks for the method {self.file.method!r}, which there is not; use "
-                f"{', '.join(METHODS)}"
-            )
-        return METHODS[self.file.method](filter=self.file.filter)
-
-    def _blend(self, device: str) -> Blend:
-        members = [self._member(name).load(device) for name in self.file.members]
-        return Blend(members, self.file.weights)
-
-    def _networks(self, device: str) -> NetworkSeparator:
-        networks = {}
-        # a joint network stands in one file for several sources
-        for name in dict.fromkeys(self.file.networks.values()):
-            networks[name] = load_network(self._checked(name))
-        repeats = load_repeats(self._checked(self.file.repeats)) if self.file.repeats else None
-        return NetworkSeparator(
-            {source: networks[name] for source, name in self.file.networks.items()},
-            device,
-            repeats,
-        )
-
-    def _factorisation(self, device: str) -> NMFSeparator:
-        if not self.file.factorisation:
-            raise ModelError(
-                f'{self.path} names no weight file; add factorisation = "FILE.safetensors"'
-            )
-        separator = NMFSeparator(load_factorisation(self._checked(self.file.factorisation)), device)
-        if separator.sources != self.sources:
-            raise ModelError(
-                f"{self.path} names other sources than its weight file, which has bases for "
-                f"{', '.join(separator.sources)}; name these"
-            )
-        return separator
-
-    def _nug(self, device: str) -> NUGSeparator:
-        if not self.file.spectra:
-            raise ModelError(
-                f'{self.path} names no weight file; add spectra = ["FILE.safetensors"], which '
-                "scripts/train_nug.py trains"
-            )
-        networks = [load_spectra(self._checked(name)) for name in self.file.spectra]
-        return NUGSeparator(networks, self.file.em, device)
+    def _made(self, method: Any, device: str) -> Any:
+        """By the method's own `from_model`, or from its options."""
+        if hasattr(method, "from_model"):
+            return method.from_model(self, device)
+        if is_dataclass(method):
+            unknown = self.file.options.keys() - {field.name for field in fields(method)}
+            if unknown:
+                raise ModelError(f"{self.path}: options: no {', '.join(sorted(unknown))} is known")
+            # pydantic checks the fields of a plain dataclass, too
+            return self.options(cast(Any, method))
+        try:
+            return method(**self.file.options)
+        except TypeError as error:
+            raise ModelError(f"{self.path}: options: {error}; correct them") from error
 
     def _checked(self, name: str) -> Path:
         """Path of a weight file that is the one that the model file was made with."""
-        path = self.path.parent / name
+        path = self._folder / name
         if name in self.file.sha256:
             _check_digest(path, self.file.sha256[name])
         return path
@@ -203,25 +196,36 @@ def _check_digest(path: Path, digest: str) -> None:
         )
 
 
+def _shipped(name: str) -> Path:
+    # a name is never a path: with a slash or a dot it could lead elsewhere
+    return _SHIPPED / f"{name if name.replace('-', '').replace('_', '').isalnum() else ''}.toml"
+
+
 def registry() -> Mapping[str, Model]:
-    """The models that ship with the package, by name."""
-    return {path.stem: Model(path.stem, path) for path in sorted(_SHIPPED.glob("*.toml"))}
+    """The models that ship with the package and the methods of installed packages, by name."""
+    names = sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+    found = {name: Model(name, _shipped(name)) for name in names}
+    return found | {name: Model(name, None) for name in installed_methods() if name not in found}
 
 
 def find_model(name: str | Path) -> Model:
-    """A shipped model by its name, or any model by the path of its model file.
+    """A model by its name, by the path of its model file, or as `module:Class`.
 
     Raises:
         ModelError: if there is no such model.
     """
-    shipped = registry()
-    if str(name) in shipped:
-        return shipped[str(name)]
+    text = str(name)
+    shipped = _shipped(text)
+    if shipped.exists() or text in installed_methods():
+        return Model(text, shipped if shipped.exists() else None)
     path = Path(name)
     if path.suffix == ".toml" and path.exists():
         return Model(path.stem, path)
+    if ":" in text and not path.exists():
+        return Model(text, None)
     raise ModelError(
-        f"there is no model {str(name)!r}; use {', '.join(shipped)}, or the path of a model file"
+        f"there is no model {text!r}; use {', '.join(registry())}, the path of a model file, or "
+        "module:Class"
     )
 
 
@@ -229,7 +233,7 @@ def load(name: str | Path = MODEL, device: str = "cpu") -> Separator:
     """Load a model for many songs.
 
     Args:
-        name: name of a shipped model, see `registry`, or path of a model file.
+        name: name of a model, see `registry`, path of a model file, or `module:Class`.
         device: "cpu", "cuda" or "mps".
 
     Returns:

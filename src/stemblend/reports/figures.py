@@ -1,6 +1,8 @@
-"""Figures for papers: spread over songs, scores by genre, and improvement against λ.
+"""Figures for papers: distribution over songs, scores by genre, improvement against λ.
 
-Colours are those that the colour-blind can tell apart (Okabe and Ito 2008).
+Each function takes rows of scores, their protocol and the metric to show, a column of the rows,
+and returns a figure for `save_figure`; a `note` is small text below. They raise a DataError if the
+metric or matplotlib is missing. The palette is safe for colour-blind readers (Okabe and Ito 2008).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,54 +13,38 @@ import polars as pl
 
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import Protocol
-from stemblend.reports.page import new_figure, style
-from stemblend.reports.tables import genre_table, order_targets, songs_of
+from stemblend.evaluation.scoring import sources_among
+from stemblend.reports.figure_style import new_figure, style
+from stemblend.reports.tables import genre_table, order_targets, scored_songs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _LETTERS = 120
-"""Letters that fit beside each other."""
+"""Letters that fit into a line."""
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _MARKERS = "osD^vP*"
-_MOST_BARS = len(_COLOURS)
-"""Systems that bars of different colours can still tell apart."""
 
 
 def box_figure(
     rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr", *, note: str = ""
 ) -> "Figure":
-    """Draw how each system's songs spread, one panel a target (Fig. 5).
+    """Draw box plots over songs, one panel a target (Fig. 5).
 
-    Boxes reach from quartile to quartile with the median inside, whiskers to the furthest song
-    within 1.5 times the length of the box (Tukey 1977), and dots are the songs beyond. A target
-    that a system leaves silent in every song, which `dsd100` scores with 0 dB, is left empty.
-
-    Args:
-        rows: tidy rows of one or more systems.
-        protocol: of the rows.
-        metric: a column of the rows.
-        note: small text below.
-
-    Returns:
-        The figure, for `save_figure`.
-
-    Raises:
-        DataError: if the metric or matplotlib is missing.
+    Boxes show the quartiles and the median, whiskers reach to the furthest song within 1.5 times
+    the length of the box (Tukey 1977), and dots are songs beyond. A target that a system leaves
+    silent in every song, which `dsd100` scores with 0 dB, is left empty.
     """
-    songs = _without_silent(songs_of(rows, protocol, metric), metric)
+    songs = _without_silent(scored_songs(rows, protocol, metric), metric)
     systems = rows["system"].unique(maintain_order=True).to_list()
     targets = order_targets(songs["target"])
     with style():
         figure = new_figure(0.6 + 0.17 * len(systems), note)
         panels = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0]
         for axes, target in zip(panels, targets, strict=True):
-            part = songs.filter(pl.col("target") == target)
-            values = [
-                part.filter(pl.col("system") == system)[metric].to_numpy() for system in systems
-            ]
-            _draw_boxes(axes, values)
+            part = songs.filter(target=target)
+            _draw_boxes(axes, [part.filter(system=name)[metric].to_numpy() for name in systems])
             axes.set_title(target)
             axes.set_xlabel(f"{metric.upper()} in dB")
         panels[0].set_yticks(range(len(systems)), systems)
@@ -67,7 +53,8 @@ def box_figure(
 
 
 def _draw_boxes(axes: "Axes", values: Sequence[np.ndarray]) -> None:
-    colours = _colours(len(values))
+    many = len(values) > len(_COLOURS)
+    colours = [_COLOURS[0]] * len(values) if many else _COLOURS[: len(values)]
     drawn = axes.boxplot(
         list(values),
         positions=range(len(values)),
@@ -97,30 +84,20 @@ def _draw_boxes(axes: "Axes", values: Sequence[np.ndarray]) -> None:
 def genre_figure(
     rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr", *, note: str = ""
 ) -> "Figure":
-    """Draw the score of each genre, target and system (Fig. 4).
+    """Draw the scores by genre, target and system (Fig. 4).
 
-    Up to seven systems are grouped bars, more a map of numbers.
-
-    Args:
-        rows: tidy rows with genres.
-        protocol: of the rows.
-        metric: a column of the rows.
-        note: small text below.
-
-    Returns:
-        The figure, for `save_figure`.
+    Up to seven systems become grouped bars, more become a heat map.
 
     Raises:
-        DataError: if no song has a genre, or the metric or matplotlib is missing.
+        DataError: if no song has a genre.
     """
     table = genre_table(_without_silent(rows, metric), protocol, metric)
     if table.is_empty():
         raise DataError("no song has a genre: give one in the column 'genre'.")
     systems = table["system"].unique(maintain_order=True).to_list()
     with style():
-        if len(systems) <= _MOST_BARS:
-            return _genre_bars(table, systems, metric, note)
-        return _genre_map(table, systems, metric, note)
+        draw = _genre_bars if len(systems) <= len(_COLOURS) else _genre_map
+        return draw(table, systems, metric, note)
 
 
 def _genre_bars(table: pl.DataFrame, systems: Sequence[str], metric: str, note: str) -> "Figure":
@@ -133,13 +110,8 @@ def _genre_bars(table: pl.DataFrame, systems: Sequence[str], metric: str, note: 
     for number, (axes, target) in enumerate(zip(panels, targets, strict=True)):
         for index, (system, colour) in enumerate(zip(systems, _COLOURS, strict=False)):
             offset = (index - (len(systems) - 1) / 2) * width
-            axes.bar(
-                middles + offset,
-                scores[:, index, number],
-                width * 0.94,
-                color=colour,
-                label=system,
-            )
+            heights = scores[:, index, number]
+            axes.bar(middles + offset, heights, width * 0.94, color=colour, label=system)
         axes.axhline(0, color="black", linewidth=0.6)
         axes.grid(axis="y")
         axes.tick_params(axis="x", length=0)
@@ -167,10 +139,8 @@ def _genre_map(table: pl.DataFrame, systems: Sequence[str], metric: str, note: s
         dark = np.nanmin(values) + 0.6 * np.ptp(values[np.isfinite(values)])
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                colour = "white" if value > dark else "black"
-                axes.text(
-                    column, row, f"{value:.1f}", ha="center", va="center", size=4.5, color=colour
-                )
+                look = {"size": 4.5, "color": "white" if value > dark else "black"}
+                axes.text(column, row, f"{value:.1f}", ha="center", va="center", **look)
         axes.set_title(target)
         axes.set_xlabel(f"{metric.upper()} in dB")
         axes.set_xticks(range(len(genres)), genres, rotation=90, size=5.5)
@@ -189,20 +159,12 @@ def lambda_figure(
 ) -> "Figure":
     """Draw the improvement over a baseline against the weight λ of a blend (Fig. 3).
 
-    Args:
-        curves: for each subset, one panel, and target the improvement in dB at each λ.
-        lambdas: weights between 0 and 1, in rising order.
-        metric: what improves.
-        baseline: over what.
-        note: small text below.
-
-    Returns:
-        The figure, for `save_figure`. A dashed line is the mean of the targets without
-        accompaniment, where there are several, and a ring marks the best λ of each line.
+    A dashed line is the mean over several sources, without the accompaniment, and a ring marks the
+    best λ of each line. `curves` hold for each subset (a panel) and target the improvement in dB at
+    each of the `lambdas`, which rise from 0 to 1; `metric` and `baseline` label the axis.
 
     Raises:
-        DataError: if there is no curve, or a curve has not as many points as there are weights,
-            or matplotlib is missing.
+        DataError: if there is no curve, or not one point of each curve for each weight.
     """
     if not curves or not all(curves.values()):
         raise DataError("there is no curve to draw: no system was scored at several λ.")
@@ -224,7 +186,7 @@ def lambda_figure(
                     place = number % len(_COLOURS)
                     look = {"color": _COLOURS[place], "marker": _MARKERS[place]}
                     lines[target] = _draw_curve(axes, lambdas, curve[target], look)
-            sources = [curve[target] for target in curve if target != "accompaniment"]
+            sources = [curve[target] for target in sources_among(curve)]
             if len(sources) > 1:
                 look = {"color": "black", "linestyle": "--"}
                 mean = np.mean(sources, axis=0)
@@ -246,7 +208,7 @@ def _draw_curve(axes: "Axes", lambdas: Sequence[float], values: Any, look: dict[
 
 
 def _without_silent(rows: pl.DataFrame, metric: str) -> pl.DataFrame:
-    """Leave out the targets that a system does not estimate: 0 dB in every song."""
+    """Leave out targets that a system does not estimate, with 0 dB in every song."""
     scored = (pl.col(metric).fill_null(0.0).fill_nan(0.0) != 0).any()
     return rows.filter(scored.over("system", "target"))
 
@@ -261,7 +223,3 @@ def _cube(table: pl.DataFrame, systems: Sequence[str]) -> tuple[list[str], np.nd
         scores[genres.index(row[0]), systems.index(row[2])] = values
     labels = [f"{name}\n{counts[name]} song{'s' * (counts[name] != 1)}" for name in genres]
     return labels, scores
-
-
-def _colours(systems: int) -> Sequence[str]:
-    return _COLOURS[:systems] if systems <= _MOST_BARS else [_COLOURS[0]] * systems

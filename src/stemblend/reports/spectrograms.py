@@ -1,4 +1,4 @@
-"""Pictures of sound."""
+"""Figures of spectrograms."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +18,12 @@ def draw_spectrograms(
     sample_rate: int,
     path: Path,
 ) -> None:
-    """Draw spectrograms on one grid and one colour scale, and write the picture.
+    """Draw a grid of spectrograms with a common colour scale, and write it to a file.
 
-    Args:
-        rows: for each name of a row its waveforms, one a column; channels are averaged in power.
-        columns: titles of the columns.
-        sample_rate: in Hz.
-        path: of the picture; its suffix decides the format (png, svg, pdf).
+    Each row has a name and a waveform for each of the titled columns, at `sample_rate` in Hz; the
+    power is averaged over channels. The suffix of the file decides the format (png, svg, pdf).
     """
-    # the object interface needs no display and leaves no global state behind
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    # unlike pyplot, a Figure of its own needs no display and leaves no global state
     from matplotlib.figure import Figure
 
     levels = {
@@ -35,7 +31,6 @@ def draw_spectrograms(
     }
     top = max(float(level.max()) for row in levels.values() for level in row)
     figure = Figure(figsize=(5.5 * len(columns), 2.1 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), len(columns), sharex=True, sharey=True, squeeze=False)
     image = None
     for axes_row, (name, row) in zip(grid, levels.items(), strict=True):

@@ -1,7 +1,7 @@
-"""Is one system better than another, or is it luck with the songs?
+"""Statistical comparison of systems: confidence intervals and significance tests.
 
-Systems are compared pair by pair on the songs that both have a score for, each song's windows put
-together as the protocol says.
+Systems are compared pair by pair on the songs that both have a score for. The windows of each song
+are aggregated first.
 """
 
 import math
@@ -15,7 +15,7 @@ from scipy import stats
 
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import Protocol
-from stemblend.reports.tables import order_targets, songs_of
+from stemblend.reports.tables import order_targets, scored_songs
 
 _SCHEMA = {
     **dict.fromkeys(("target", "system", "versus"), pl.String),
@@ -25,13 +25,7 @@ _SCHEMA = {
 
 
 class Bootstrap(NamedTuple):
-    """How confidence intervals are drawn.
-
-    Attributes:
-        generator: of the random songs.
-        confidence: of the interval, between 0 and 1.
-        resamples: number of samples.
-    """
+    """How to bootstrap: the generator draws songs; the confidence level is between 0 and 1."""
 
     generator: np.random.Generator
     confidence: float = 0.95
@@ -48,29 +42,25 @@ def compare(
 ) -> pl.DataFrame:
     """Compare systems pair by pair, for each target.
 
-    The difference is that of the two aggregated scores (for example of the medians over songs),
-    with a confidence interval from the percentiles of a bootstrap that draws songs, the same for
-    both systems (Efron and Tibshirani 1993, Ch. 13). The probability is that of the two-sided
-    signed-rank test of the songs' differences (Wilcoxon 1945), and once more corrected for all
+    The difference is that of the two aggregated scores, for example of the medians over songs. Its
+    confidence interval is the percentile interval of a bootstrap over songs, paired between the
+    systems (Efron and Tibshirani 1993, Ch. 13). The p-value is that of the two-sided signed-rank
+    test of the differences of the songs (Wilcoxon 1945), without and with the correction for all
     pairs of a target (Holm 1979).
 
-    Args:
-        rows: tidy rows; a song in another subset is another song.
-        protocol: of the rows.
-        metric: a column of the rows.
-        bootstrap: draws the confidence intervals.
-        baseline: compare every other system with this one; by default all pairs.
+    Every other system is compared with the `baseline`; without one, all pairs are compared. Songs
+    of different subsets are different songs.
 
     Returns:
         One row for each target and pair: `target, system, versus, songs, difference, low, high`
-        in dB (positive where `system` is the better), `p` and `p Holm`. `songs` is the number
-        of common songs; a pair with none is left out, and one with a single song has neither
-        interval nor probability.
+        in dB (positive where `system` is better), `p` and `p Holm`. `songs` is the number of
+        common songs. A pair without any is left out; one with a single song has neither interval
+        nor p-value.
 
     Raises:
         DataError: if the metric, the baseline or a needed column is missing.
     """
-    songs = songs_of(rows, protocol, metric)
+    songs = scored_songs(rows, protocol, metric)
     systems = songs["system"].unique(maintain_order=True).to_list()
     if baseline is not None and baseline not in systems:
         raise DataError(
@@ -98,16 +88,16 @@ def compare(
 
 
 def explain(protocol: Protocol, confidence: float = 0.95) -> str:
-    """Say in one sentence what the columns of `compare` are."""
+    """The columns of `compare`, explained in one sentence."""
     return (
         f"Differences of the {protocol.over_songs} over common songs in dB, with the "
-        f"{confidence:.0%} interval of a bootstrap paired over songs; p of Wilcoxon's two-sided "
-        f"signed-rank test, and corrected for all pairs of a target (Holm)."
+        f"{confidence:.0%} interval of a paired bootstrap over songs; p of Wilcoxon's two-sided "
+        f"signed-rank test, without and with Holm's correction for all pairs of a target."
     )
 
 
 def _by_system(songs: pl.DataFrame, metric: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Scores of all songs by system, NaN where there is none, and the songs' lengths."""
+    """Scores of all songs by system, NaN where there is none, and the lengths of the songs."""
     index = ["subset", "track"]
     lengths = songs.group_by(index, maintain_order=True).agg(pl.col("seconds").mean())
     wide = lengths.join(songs.pivot(on="system", index=index, values=metric), on=index)
@@ -124,7 +114,7 @@ def _pairs(systems: Sequence[str], baseline: str | None) -> list[tuple[str, str]
 def _by_common_songs(
     scores: Mapping[str, np.ndarray], pairs: Sequence[tuple[str, str]]
 ) -> list[tuple[np.ndarray, list[tuple[str, str]]]]:
-    """Group the pairs by the songs that they share, so that one bootstrap serves a group."""
+    """Group the pairs by their common songs: each group needs one bootstrap."""
     groups: dict[bytes, tuple[np.ndarray, list[tuple[str, str]]]] = {}
     for one, other in pairs:
         common = np.isfinite(scores[one]) & np.isfinite(scores[other])
@@ -193,7 +183,7 @@ def _centre(values: np.ndarray, lengths: np.ndarray, protocol: Protocol, axis: i
 
 
 def _wilcoxon(one: np.ndarray, other: np.ndarray) -> float:
-    # scipy has no answer where no song differs
+    # undefined in scipy if no song differs
     if (one == other).all():
         return 1.0
     result: Any = stats.wilcoxon(one, other)
@@ -201,7 +191,7 @@ def _wilcoxon(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _holm(table: pl.DataFrame) -> pl.DataFrame:
-    """Correct the probabilities of each target, a family of tests (Holm 1979)."""
+    """Correct the p-values; the pairs of a target are a family of tests (Holm 1979)."""
     p = pl.col("p")
     left = p.count().cast(pl.Int64) - p.rank("ordinal").cast(pl.Int64) + 1
     scaled = (p * left).clip(upper_bound=1.0).over("target")

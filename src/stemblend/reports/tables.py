@@ -1,7 +1,8 @@
-"""Tables of results: a figure for each system and target, by genre, and the spread over songs.
+"""Tables of results: scores by system and target, by genre, and their spread over songs.
 
-All functions take the tidy rows of `stemblend.evaluation.results` and the protocol that they were
-scored with. Systems stay in the order of the rows, targets in that of Uhlich et al. 2017 (Table 1).
+All functions take rows of scores (`stemblend.evaluation.score_schema`), their protocol and the
+metric, and raise a DataError if the rows have no such column or no score in it. Systems are in the
+order of the rows, targets in that of `order_targets`; scores are in dB, null where there is none.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,35 +12,37 @@ import polars as pl
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import METRICS, Protocol, aggregate, song_scores
 
-TARGETS = ("bass", "drums", "other", "vocals", "accompaniment")
-"""Order of the columns; other targets follow by their names."""
-
 ALL = "all"
-"""What stands for every subset together."""
+"""Stands for all subsets together."""
+
+_PUBLISHED_ORDER = ("bass", "drums", "other", "vocals")
 
 
 def order_targets(targets: Iterable[str]) -> list[str]:
-    """Put targets into the order of the paper, unknown ones behind by their names."""
-    found = set(targets)
-    return [name for name in TARGETS if name in found] + sorted(found.difference(TARGETS))
+    """Order targets as in published tables: bass, drums, other, vocals, then others as they come.
+
+    This is the order of Uhlich et al. 2017 (Table 1) and of SiSEC, for columns and panels.
+
+    Examples:
+        >>> order_targets(["vocals", "bass", "accompaniment", "vocals", "piano"])
+        ['bass', 'vocals', 'accompaniment', 'piano']
+    """
+    return sorted(dict.fromkeys(targets), key=lambda name: (*_PUBLISHED_ORDER, name).index(name))
 
 
-def choose(
+def select_scores(
     rows: pl.DataFrame, *, systems: Sequence[str] = (), subset: str | None = None
 ) -> pl.DataFrame:
-    """Choose systems and a subset.
+    """Select the rows of some systems and a subset.
 
     Args:
-        rows: tidy rows.
-        systems: names, in the order wanted; by default all.
-        subset: such as `"test"` or `"dev"`, or `ALL`; by default `"test"` of each system that has
-            it, and what else there is of a system with one subset only.
-
-    Returns:
-        The rows chosen.
+        rows: scores.
+        systems: names, in the order of the result; by default all.
+        subset: such as `"test"` or `"dev"`, or `ALL`; by default `"test"`, or the only subset of
+            a system that has just one.
 
     Raises:
-        DataError: if a system or its subset is missing, or a choice of subset is needed.
+        DataError: if a system or its subset is missing, or a subset has to be named.
     """
     present = rows["system"].unique(maintain_order=True).to_list()
     for system in systems:
@@ -63,14 +66,10 @@ def choose(
     return pl.concat(parts)
 
 
-def songs_of(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> pl.DataFrame:
-    """Give each song's score, its windows put together; songs without one are left out.
+def scored_songs(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> pl.DataFrame:
+    """Aggregate the windows of each song; songs without a score are left out.
 
-    Returns:
-        Columns `system, subset, track, target, metric` and, where known, `genre` and `seconds`.
-
-    Raises:
-        DataError: if there is no such metric, or no song has a score.
+    Columns are `system, subset, track, target, metric` and, where known, `genre` and `seconds`.
     """
     if metric not in rows.columns:
         there = [name for name in METRICS if name in rows.columns]
@@ -85,72 +84,51 @@ def songs_of(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> pl.
 
 
 def score_table(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> pl.DataFrame:
-    """Put windows and songs together: one row a system, one column a target (Tables 1 and 3).
+    """Aggregate windows and songs: one row a system, one column a target (Tables 1 and 3).
 
-    Returns:
-        Columns `system`, the targets in dB (null where there is no score), and `songs`, the
-        number of songs with a score, or `least–most` where the targets differ.
-
-    Raises:
-        DataError: if there is no such metric.
+    Columns are `system`, the targets, and `songs`, the number of songs with a score, or its range
+    where the targets differ.
     """
-    songs = songs_of(rows, protocol, metric)
+    songs = scored_songs(rows, protocol, metric)
     values = aggregate(rows, protocol, by=("system", "target"))
     wide = values.pivot(on="target", index="system", values=metric, maintain_order=True)
-    counts = (
-        songs.group_by("system", "target")
-        .len()
-        .group_by("system")
-        .agg(pl.col("len").min().alias("least"), pl.col("len").max().alias("most"))
-        .select(
-            "system",
-            pl.when(pl.col("least") == pl.col("most"))
-            .then(pl.col("most").cast(pl.String))
-            .otherwise(pl.format("{}–{}", "least", "most"))
-            .alias("songs"),
-        )
-    )
+    number = pl.col("len")
+    ends = number.min().append(number.max()).unique(maintain_order=True)
+    scored = songs.group_by("system", "target").len()
+    counts = scored.group_by("system").agg(songs=ends.cast(pl.String).str.join("–"))
     table = wide.select("system", *order_targets(wide.columns[1:]))
     counted = table.join(counts, on="system", how="left", maintain_order="left")
     return counted.with_columns(pl.col("songs").fill_null("0"))
 
 
 def genre_table(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> pl.DataFrame:
-    """Put songs together for each genre (Fig. 4); songs of no known genre are left out.
+    """Aggregate the songs of each genre (Fig. 4); songs without a genre are left out.
 
-    Returns:
-        Columns `genre`, `songs`, `system` and the targets in dB; genres by their names. It is
-        empty if no song has a genre.
-
-    Raises:
-        DataError: if there is no such metric.
+    Columns are `genre`, `songs`, `system` and the targets, rows are sorted by genre; the table is
+    empty if no song has a genre.
     """
     known = rows.filter(pl.col("genre") != "")
     if known.is_empty():
         return pl.DataFrame(schema={"genre": pl.String, "songs": pl.Int64, "system": pl.String})
-    songs = songs_of(known, protocol, metric)
+    songs = scored_songs(known, protocol, metric)
     counts = songs.group_by("genre", "system").agg(
         pl.struct("subset", "track").n_unique().cast(pl.Int64).alias("songs")
     )
     values = aggregate(known, protocol, by=("genre", "system", "target"))
-    wide = values.pivot(
-        on="target", index=["genre", "system"], values=metric, maintain_order=True
-    ).join(counts, on=["genre", "system"], how="left", maintain_order="left")
+    keys = ["genre", "system"]
+    wide = values.pivot(on="target", index=keys, values=metric, maintain_order=True)
+    counted = wide.join(counts, on=keys, how="left", maintain_order="left")
     targets = order_targets(values["target"])
-    return wide.select("genre", "songs", "system", *targets).sort("genre", maintain_order=True)
+    return counted.select("genre", "songs", "system", *targets).sort("genre", maintain_order=True)
 
 
 def spread_table(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> pl.DataFrame:
-    """Describe how the songs spread, each song's windows put together (Fig. 5).
+    """Describe the distribution of the scores over songs (Fig. 5).
 
-    Returns:
-        Columns `target, system, songs, minimum, lower, median, upper, maximum`, where `lower` and
-        `upper` are the quartiles, interpolated linearly, in dB.
-
-    Raises:
-        DataError: if there is no such metric.
+    Columns are `target, system, songs, minimum, lower, median, upper, maximum`, where `lower` and
+    `upper` are the quartiles with linear interpolation.
     """
-    songs = songs_of(rows, protocol, metric)
+    songs = scored_songs(rows, protocol, metric)
     values = pl.col(metric)
     table = songs.group_by("target", "system", maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("songs"),
@@ -172,29 +150,20 @@ def lambda_table(
     baseline: str,
     metric: str = "sdr",
 ) -> pl.DataFrame:
-    """Give the improvement over a baseline against the weight λ of a blend (Fig. 3).
+    """Tabulate the improvement over a baseline by the weight λ of a blend (Fig. 3).
 
-    Args:
-        rows: tidy rows, of one or several subsets.
-        protocol: of the rows.
-        systems: the weight λ of each system on the curve.
-        baseline: the system whose score is taken off.
-        metric: a column of the rows.
-
-    Returns:
-        Columns `subset`, `λ` and the targets in dB (null where a score is missing); a subset
-        that a system or the baseline lacks is left out.
+    Columns are `subset`, `λ` and the targets, for the subsets on which all systems were scored.
+    `systems` gives the weight λ of each system on the curve.
 
     Raises:
-        DataError: if a system or the metric is missing, or they have no subset in common.
+        DataError: if a system is missing, or they have no subset in common.
     """
     order = sorted(systems, key=lambda system: systems[system])
     names = list(dict.fromkeys([*order, baseline]))
-    chosen = choose(rows, systems=names, subset=ALL)
+    chosen = select_scores(rows, systems=names, subset=ALL)
     tables = []
-    for (subset,), part in chosen.sort("subset", maintain_order=True).group_by(
-        "subset", maintain_order=True
-    ):
+    for subset in chosen["subset"].unique().sort():
+        part = chosen.filter(subset=subset)
         table = score_table(part, protocol, metric).drop("songs")
         if table["system"].n_unique() < len(names):
             continue
@@ -209,7 +178,7 @@ def lambda_table(
 
 
 def caption(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> str:
-    """Say what a table shows: metric, subset, songs, protocol and aggregation."""
+    """Caption of a table: metric, songs, subset, protocol and aggregation."""
     songs = rows.select("subset", "track").n_unique()
     names = [name for name in rows["subset"].unique().sort() if name]
     subset = f" ({', '.join(names)})" if names else ""
@@ -218,6 +187,6 @@ def caption(rows: pl.DataFrame, protocol: Protocol, metric: str = "sdr") -> str:
 
 
 def same_songs(rows: pl.DataFrame) -> bool:
-    """Tell whether all systems were scored on the same songs."""
+    """Whether all systems were scored on the same songs."""
     songs = rows.group_by("system").agg(pl.struct("subset", "track").unique().sort())
     return songs["subset"].n_unique() == 1

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from stemblend.errors import DataError
 from stemblend.interfaces import SOURCES
 from stemblend.mixing.config import Collection
-from stemblend.training.config import TrainingConfig, shipped_config
-from stemblend.training.loop import Report, train
+from stemblend.training.config import TrainingConfig, preset_config
+from stemblend.training.loop import train
+from stemblend.training.run import Report
 from stemblend.util.files import replacing
 
 NETWORKS = ("fnn-1", "fnn-2", "blstm-1", "blstm-2", "blstm-3")
@@ -34,12 +35,7 @@ _SHARE_OF_STEPS = 0.9
 
 @dataclass(frozen=True)
 class Run:
-    """One training run.
-
-    Attributes:
-        network: name of a shipped configuration.
-        source: what it estimates.
-    """
+    """One training run: a network, named as its shipped settings, and what it estimates."""
 
     network: str
     source: str
@@ -51,13 +47,7 @@ class Run:
 
 
 class Effort(BaseModel):
-    """How long a network is trained, and on what at a time.
-
-    Attributes:
-        steps: mini-batches.
-        batch: sequences in a mini-batch.
-        frames: frames in a sequence.
-    """
+    """How long a network is trained: mini-batches, sequences in each, and frames in a sequence."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,9 +76,17 @@ RUNS = (
 
 def configure(run: Run, data: Path, split: str, effort: Effort) -> TrainingConfig:
     """The configuration of a run on one split of a dataset; every tenth song is held out."""
-    config = shipped_config(run.network, [data], (), source=run.source, **effort.model_dump())
-    collection = Collection(path=data, split=split)
-    return config.model_copy(update={"data": (collection,)})
+    config = preset_config(
+        run.network,
+        [data],
+        (),
+        sources=(run.source,),
+        data=(Collection(path=data, split=split),),
+        steps=effort.steps,
+        batch=effort.batch,
+    )
+    learning = config.learning | {"frames": effort.frames}
+    return config.model_copy(update={"learning": learning})
 
 
 def plan_efforts(
@@ -104,16 +102,7 @@ def plan_efforts(
     """Steps and mini-batches of every network, so that all runs fit into the budget.
 
     They are written to `output/plan.json` and read from there later, so that a run that goes on
-    keeps its plan.
-
-    Args:
-        data: the dataset.
-        split: its development part.
-        output: folder of the reproduction.
-        cache: folder for decoded stems.
-        budget_hours: hours for all training; None trains as the configurations say.
-        device: where networks are trained.
-        tell: called with what is going on.
+    keeps its plan. The budget is for all training; None trains as the configurations say.
 
     Returns:
         Efforts by the network's name. Mini-batches have the published size unless the budget
@@ -130,8 +119,9 @@ def plan_efforts(
             raise DataError(f"{path} is damaged or outdated; delete it to plan again") from error
     efforts: dict[str, Effort] = {}
     for network in (*NETWORKS, PLAIN):
-        usual = shipped_config(network, [data], ())
-        effort = Effort(steps=usual.steps, batch=usual.batch, frames=usual.frames)
+        usual = preset_config(network, [data], ())
+        frames = usual.learning["frames"]
+        effort = Effort(steps=usual.steps, batch=usual.batch, frames=frames)
         if budget_hours is not None:
             tell(f"timing {network}")
             run = Run(network, "vocals")

@@ -1,7 +1,9 @@
 """The figures of Uhlich et al. (ICASSP 2017), to stand beside ours.
 
-All are SDRs in dB, in the order of `stemblend.reports.tables.TARGETS`.
+All are SDRs in dB, in the order of `TARGETS`.
 """
+
+TARGETS = ("bass", "drums", "other", "vocals", "accompaniment")
 
 TABLE_1 = {
     "BL": (0.72, 0.95, 1.43, 0.35, 6.82),

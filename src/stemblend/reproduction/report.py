@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 
 from stemblend.evaluation.protocols import Protocol, aggregate
+from stemblend.reports.figure_style import save_figure
 from stemblend.reports.figures import box_figure, genre_figure, lambda_figure
-from stemblend.reports.page import save_figure
-from stemblend.reports.tables import TARGETS, lambda_table
-from stemblend.reports.text import to_markdown
+from stemblend.reports.table_formats import to_markdown
+from stemblend.reports.tables import lambda_table
 from stemblend.reproduction.claims import CLAIMS, PLAIN_RAW, RAW, Finding, examine
-from stemblend.reproduction.published import LAMBDA, TABLE_1, TABLE_2, TABLE_3
+from stemblend.reproduction.published import LAMBDA, TABLE_1, TABLE_2, TABLE_3, TARGETS
 from stemblend.reproduction.sweep import BASELINE, LAMBDAS, Fit, lambda_name
 from stemblend.util.files import replacing
 
@@ -29,17 +29,9 @@ def write_report(
 ) -> Path:
     """Write `report.md` with its figures.
 
-    Args:
-        folder: where it goes.
-        rows: tidy scores: `"test"` of all systems of Tables 1 and 3, `"raw development"` and
-            `"raw test"` of Table 2, and `"lambda development"` and `"lambda test"`.
-        fit: the blend's weights, fitted on the development songs.
-        protocol: of all scores.
-        facts: sentences about the run for its head, such as the data and the steps.
-        rng: generator of the confidence intervals.
-
-    Returns:
-        The report's path.
+    The rows are scores: `"test"` of all systems of Tables 1 and 3, `"raw development"` and
+    `"raw test"` of Table 2, and `"lambda development"` and `"lambda test"`. Facts are sentences
+    about the run for the report's head; the generator is that of the confidence intervals.
     """
     test = _scores(rows["test"], protocol)
     by_subset = {"test": _joined(rows, "test"), "development": _joined(rows, "development")}
@@ -75,8 +67,6 @@ _CLAIMS_TEXT = (
     "over songs. A claim is held, or not, where the interval leaves out zero."
 )
 _BESIDE_TEXT = "SDR in dB: ours, and the published figure in brackets."
-
-
 _FIT_TEXT = (
     "λ by source: fitted to the development songs by least squares, and the best of the sweep: of "
     "raw outputs there by the mean of the songs' SDR, and after the MWF by the protocol."
@@ -98,17 +88,17 @@ def _number(value: float | None) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{value:z.2f}"
 
 
+def _both(ours: float | None, published: float) -> str:
+    return f"{_number(ours)} ({published:.2f})"
+
+
 def _beside(
     ours: Mapping[tuple[str, str], float | None], table: Mapping[str, Sequence[float]]
 ) -> pl.DataFrame:
-    lines = [
-        [system]
-        + [
-            f"{_number(ours.get((system, target)))} ({published:.2f})"
-            for target, published in zip(TARGETS, figures, strict=True)
-        ]
-        for system, figures in table.items()
-    ]
+    lines = []
+    for system, figures in table.items():
+        values = [ours.get((system, target)) for target in TARGETS]
+        lines.append([system, *map(_both, values, figures)])
     return pl.DataFrame(lines, schema=["system", *TARGETS], orient="row")
 
 
@@ -117,12 +107,8 @@ def _table_2(rows: Mapping[str, pl.DataFrame], protocol: Protocol) -> pl.DataFra
     lines = []
     for target in ("vocals", "accompaniment"):
         for system, title in TABLE_2_SYSTEMS.items():
-            published = TABLE_2[target, title]
-            cells = [
-                f"{_number(found[subset].get((system, target)))} ({figure:.2f})"
-                for subset, figure in zip(found, published, strict=True)
-            ]
-            lines.append([target, title, *cells])
+            values = [scores.get((system, target)) for scores in found.values()]
+            lines.append([target, title, *map(_both, values, TABLE_2[target, title])])
     return pl.DataFrame(lines, schema=["target", "network", "development", "test"], orient="row")
 
 
@@ -152,10 +138,8 @@ def _write_lambda_figure(
         curves[subset] = {
             target: table[target].to_list() for target in table.columns if target in TARGETS
         }
-    save_figure(
-        lambda_figure(curves, LAMBDAS, baseline="BL", note=protocol.description),
-        folder / "figure-3",
-    )
+    figure = lambda_figure(curves, LAMBDAS, baseline=BASELINE, note=protocol.description)
+    save_figure(figure, folder / "figure-3")
     sentences = []
     for subset, by_target in curves.items():
         sources = [curve for target, curve in by_target.items() if target != "accompaniment"]

@@ -27,12 +27,12 @@ BASELINE = "BL"
 
 
 class Fit(BaseModel):
-    """The weight of the first of two members, without a filter, fitted and by the sweep.
+    """The weight of the first of two members for each source, without a filter.
 
     Attributes:
-        weights: for each source the least-squares weight.
-        best: for each source the weight of `LAMBDAS` with the highest mean SDR over songs.
-        songs: for each source the songs in which it is heard.
+        weights: by least squares.
+        best: that of `LAMBDAS` with the highest mean SDR over songs.
+        songs: number of songs in which the source is heard.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,10 +45,8 @@ class Fit(BaseModel):
 def fit(members: tuple[Separator, Separator], tracks: Sequence[Track], path: Path) -> Fit:
     """Fit the weight of each source in closed form, and find it among `LAMBDAS`.
 
-    Args:
-        members: separators of all four sources.
-        tracks: songs to fit on.
-        path: JSON file with the result, which is read if it is there.
+    The result is kept in the JSON file `path`, and read if it is there. Both members separate all
+    four sources.
 
     Raises:
         DataError: if a source is heard in no track.
@@ -92,17 +90,11 @@ def sweep(
     """Score the blend of two separators at every weight of the first, and the baseline.
 
     The raw estimates of a song are made once; every blend of them goes through the multichannel
-    Wiener filter.
-
-    Args:
-        members: separators of all four sources.
-        tracks: songs.
-        protocol: how to score; only its SDR is used.
-        folder: holds the scores of each finished song, which are not made again.
-        progress: called with songs done and their number.
+    Wiener filter. The folder holds the scores of each finished song, which are not made again;
+    `progress` is called with the number of songs done and of all.
 
     Returns:
-        Tidy rows as of `score_song`; a system is called `lambda 0.25` or `BL`.
+        Rows as of `score_song`, with the SDR alone; a system is called `lambda 0.25` or `BL`.
     """
     tables = []
     for number, track in enumerate(tracks):

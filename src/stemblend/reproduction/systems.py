@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stemblend.interfaces import SOURCES
-from stemblend.models.export import save_blend, save_networks
-from stemblend.models.model_file import FilterName
+from stemblend.models.export import save_blend, save_model
 from stemblend.reproduction.plan import NETWORKS, PLAIN, RUNS
 from stemblend.reproduction.published import LAMBDA
 
@@ -14,11 +13,7 @@ TITLES = {name: name.upper() for name in NETWORKS}
 
 
 def write_models(weights: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Make models of finished runs.
-
-    Args:
-        weights: weight file of each run, by the run's name.
-        folder: where the model files go.
+    """Make models of the weight files of finished runs, given by the name of the run.
 
     Returns:
         Model file of each system, by the name that the tables give it.
@@ -28,13 +23,14 @@ def write_models(weights: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     for network in NETWORKS:
         files = {run.source: weights[run.name] for run in RUNS if run.network == network}
         # FNN-1 was published with the single-channel filter (section 2.2)
-        filter: FilterName = "swf" if network == "fnn-1" else "mwf"
+        filter = "swf" if network == "fnn-1" else "mwf"
+        method = network.split("-")[0]
         models[TITLES[network]] = folder / f"{network}.toml"
-        save_networks(models[TITLES[network]], files, filter=filter)
+        save_model(models[TITLES[network]], method, files, sources=tuple(files), filter=filter)
     for network in ("blstm-1", PLAIN):
         models[f"{network} raw"] = folder / f"{network}-raw.toml"
         files = {"vocals": weights[f"{network}-vocals"]}
-        save_networks(models[f"{network} raw"], files, filter="none")
+        save_model(models[f"{network} raw"], "blstm", files, sources=("vocals",), filter="none")
     members = [str(models["FNN-2"]), str(models["BLSTM-3"])]
     blend = {str(source): (LAMBDA, 1 - LAMBDA) for source in SOURCES}
     for kind in ("swf", "mwf"):

@@ -1,6 +1,7 @@
 """Reproduce Uhlich et al. (ICASSP 2017): train, blend, separate, score, and hold its claims."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,17 @@ import polars as pl
 from stemblend.datasets import open_dataset
 from stemblend.errors import DataError
 from stemblend.evaluation.protocols import DSD100
-from stemblend.evaluation.run import Evaluation, evaluate
+from stemblend.evaluation.run import evaluate
+from stemblend.models.export import WEIGHTS
 from stemblend.models.registry import load
 from stemblend.reproduction.claims import PLAIN_RAW, RAW
-from stemblend.reproduction.others import OTHERS, Setting
+from stemblend.reproduction.others import train_others
 from stemblend.reproduction.plan import RUNS, configure, plan_efforts
 from stemblend.reproduction.report import write_report
 from stemblend.reproduction.sweep import BASELINE, fit, sweep
 from stemblend.reproduction.systems import write_models
-from stemblend.training.loop import WEIGHTS, Report, train
+from stemblend.training.loop import train
+from stemblend.training.run import Report
 
 Progress = Callable[[str, float, float | None], None]
 """Called with what is going on, what is done of it, and the total."""
@@ -62,14 +65,12 @@ def reproduce(
     test = _split(dataset.splits, _TEST, data)
     output.mkdir(parents=True, exist_ok=True)
     cache = cache or output / "cache"
+
+    def begin(text: str) -> None:
+        tell(text, 0, None)
+
     efforts = plan_efforts(
-        data,
-        development,
-        output,
-        cache,
-        budget_hours=budget_hours,
-        device=device,
-        tell=lambda text: tell(text, 0, None),
+        data, development, output, cache, budget_hours=budget_hours, device=device, tell=begin
     )
     weights = {}
     for run in RUNS:
@@ -81,18 +82,10 @@ def reproduce(
         def report(state: Report, name: str = run.name) -> None:
             tell(f"training {name}", state.step, state.steps)
 
-        train(
-            configure(run, data, development, efforts[run.network]),
-            folder,
-            cache=cache,
-            device=device,
-            progress=report,
-        )
+        config = configure(run, data, development, efforts[run.network])
+        train(config, folder, cache=cache, device=device, progress=report)
     models = write_models(weights, output / "models")
-    tracks = dataset.tracks(development)
-    setting = Setting(tracks, output, cache, device, lambda text: tell(text, 0, None))
-    for train_others in OTHERS:
-        models |= train_others(setting)
+    models |= train_others(data, development, output, cache, device, begin)
 
     def score(name: str, split: str, systems: dict[str, str | Path]) -> pl.DataFrame:
         found = evaluate(
@@ -102,9 +95,11 @@ def reproduce(
             protocol=DSD100,
             split=split,
             device=device,
-            progress=lambda done, total: tell(f"scoring {name}", done, total),
+            progress=partial(tell, f"scoring {name}"),
         )
-        return _complete(found)
+        if found.problems:
+            raise DataError(f"not all songs could be scored: {found.problems[0]}")
+        return found.scores
 
     raw: dict[str, str | Path] = {name: models.pop(name) for name in (RAW, PLAIN_RAW)}
     raw[BASELINE] = "mixture"
@@ -115,24 +110,20 @@ def reproduce(
     }
     members = (load(models["FNN-2"], device), load(models["BLSTM-3"], device))
     for name, split in (("development", development), ("test", test)):
-
-        def swept(done: float, total: float | None, name: str = name) -> None:
-            tell(f"sweeping lambda, {name}", done, total)
-
         tracks = dataset.tracks(split)
         folder = output / "scores" / f"lambda-{name}"
-        rows[f"lambda {name}"] = sweep(members, tracks, DSD100, folder, swept)
-    tell("fitting the blend", 0, None)
+        watch = partial(tell, f"sweeping lambda, {name}")
+        rows[f"lambda {name}"] = sweep(members, tracks, DSD100, folder, watch)
+    begin("fitting the blend")
     fitted = fit(members, dataset.tracks(development), output / "scores" / "fit.json")
+    batches = [
+        f"{name} {effort.steps} of {effort.batch} x {effort.frames} frames"
+        for name, effort in efforts.items()
+    ]
     facts = [
         f"Data: {dataset.name}, {len(dataset.tracks(development))} songs to develop on and "
         f"{len(dataset.tracks(test))} to test on.",
-        "Mini-batches: "
-        + ", ".join(
-            f"{name} {effort.steps} of {effort.batch} x {effort.frames} frames"
-            for name, effort in efforts.items()
-        )
-        + ".",
+        f"Mini-batches: {', '.join(batches)}.",
     ]
     return write_report(output, rows, fitted, DSD100, facts, np.random.default_rng(seed))
 
@@ -145,9 +136,3 @@ def _split(splits: tuple[str, ...], names: tuple[str, ...], data: Path) -> str:
         f"{data} has no {names[0]!r} split (it has {', '.join(splits) or 'none'}); name a dataset "
         "with songs to develop on and songs to test on, such as DSD100"
     )
-
-
-def _complete(evaluation: Evaluation) -> pl.DataFrame:
-    if evaluation.problems:
-        raise DataError(f"not all songs could be scored: {evaluation.problems[0]}")
-    return evaluation.scores

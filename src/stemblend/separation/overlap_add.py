@@ -54,23 +54,23 @@ def _crossfade(
     np.add(ending * (1 - ramp), beginning, out=out)
 
 
-def overlapping_estimates(
+def separate_blocks(
     blocks: Iterable[Float32[np.ndarray, "channels _"]],
     estimate: Estimator,
     support: BlockSupport | None,
     sample_rate: int,
 ) -> Iterator[Float32[np.ndarray, "sources channels _"]]:
-    """Apply `estimate` to overlapping windows of a stream and join the results.
+    """Apply `estimate` to overlapping blocks of a stream and join the results.
 
-    The first tenth of a second of a block, or more if `support` says so, is crossfaded with what
-    the window before it says there. Each window reaches so far beyond its block that everything
-    that is used had its context on both sides.
+    Each block is estimated with its context on both sides and a little beyond its end. The first
+    tenth of a second of a block, or more if `support` asks for it, is crossfaded with the end of
+    the block before.
 
     Args:
         blocks: the mixture in pieces of any length, `(channels, length)`.
-        estimate: maps a window to its stems.
-        support: the context that is needed and the grid on which windows may begin; None takes
-            the stream as one window.
+        estimate: maps a block with its context to its stems.
+        support: the context that is needed and the grid on which blocks may begin; None takes
+            the stream as one block.
         sample_rate: in Hz.
 
     Yields:
@@ -85,12 +85,12 @@ def overlapping_estimates(
     fade = min(max(int(FADE_SECONDS * sample_rate), support.fade), block)
     before = -(-support.before // support.step) * support.step
     after = support.after + fade
-    window: np.ndarray | None = None  # samples from `start` on
-    start = position = 0  # first sample of the window; first sample of the block
-    tail: np.ndarray | None = None  # what the window before says from `position` on
+    window: np.ndarray | None = None  # a block and its context, from `start` on
+    start = position = 0  # first sample of the context; first sample of the block
+    tail: np.ndarray | None = None  # end of the block before, from `position` on
     stream = iter(blocks)
     while True:
-        # one sample more tells whether the song ends with this window
+        # one sample more shows whether the song ends with this block
         window, ended = _extended(window, stream, position - start + block + after + 1)
         if window is None:
             return
@@ -159,9 +159,9 @@ def estimate_in_blocks(
     if not wanted:
         return stems
     done = 0
-    for piece in overlapping_estimates(
+    for piece in separate_blocks(
         [mixture],
-        lambda window: separator.estimate(window, wanted),
+        lambda block: separator.estimate(block, wanted),
         separator.block_support,
         separator.sample_rate,
     ):

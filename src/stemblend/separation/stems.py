@@ -71,7 +71,7 @@ class Stems(Mapping[str, Float32[np.ndarray, "channels samples"]]):
         """
         channels = next(iter(self.values())).shape[0]
         with StemWriter(
-            Path(folder),
+            folder,
             list(self),
             self.sample_rate,
             channels,

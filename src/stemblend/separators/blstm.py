@@ -1,5 +1,8 @@
 """The bidirectional LSTM network of Uhlich et al. (ICASSP 2017, section 2.3)."""
 
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -7,19 +10,24 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from stemblend.spectral.config import TransformConfig
+from stemblend.mixing.batch import Batch
+from stemblend.separators.magnitude_network import (
+    MagnitudeConfig,
+    MagnitudeLearning,
+    MagnitudeNetwork,
+    MagnitudeSeparator,
+)
 
-CHANNELS = 2
-"""The network sees left and right together."""
+_SCALING_BATCHES = 20
 
 _LOG_GAIN = 10.0
 
 
-class BLSTMConfig(TransformConfig):
+class BLSTMConfig(MagnitudeConfig):
     """Everything that fixes the structure of a BLSTM.
 
     The paper gives the layers and their sizes; input scaling and output are ours to choose
-    (see `docs/experiments`).
+    (see `docs/ablations.md`).
 
     Attributes:
         layers: number of BLSTM layers.
@@ -30,20 +38,22 @@ class BLSTMConfig(TransformConfig):
             between 0 and 1 that multiplies the mixture's magnitude.
     """
 
-    kind: Literal["blstm"] = "blstm"
-    layers: int = Field(default=3, ge=1)
-    cells: int = Field(default=250, ge=1)
+    layers: int = Field(default=3, ge=1, le=16)
+    cells: int = Field(default=250, ge=1, le=4096)
     input: Literal["magnitude", "log"] = "log"
     output: Literal["magnitude", "mask"] = "mask"
 
 
-class BLSTM(nn.Module):
+class BLSTM(MagnitudeNetwork):
     """Bidirectional LSTM layers and a dense layer from stereo to stereo magnitude frames."""
 
-    def __init__(self, config: BLSTMConfig) -> None:
-        super().__init__()
-        self.config = config
-        width = CHANNELS * config.stft.bins
+    Config = BLSTMConfig
+    channels = 2
+    config: BLSTMConfig
+
+    def __init__(self, config: BLSTMConfig, learning: MagnitudeLearning | None = None) -> None:
+        super().__init__(config, learning)
+        width = 2 * config.stft.bins
         self.input_mean: Tensor
         self.input_scale: Tensor
         self.output_scale: Tensor
@@ -63,32 +73,39 @@ class BLSTM(nn.Module):
         return torch.log1p(_LOG_GAIN * frames) if self.config.input == "log" else frames
 
     def standardise(self, features: Float[Tensor, "frames width"], peak: Tensor) -> None:
-        """Set the input and output scaling from training data.
+        """Set the input scaling from rows of `features` of many mixtures, and the output scaling.
 
-        Args:
-            features: rows of `features` of many mixtures.
-            peak: root mean square of the source's magnitudes a bin `(width,)`, on whose scale
-                the "magnitude" output works.
+        The latter is `peak`, the root mean square of the source's magnitudes in each bin.
         """
         self.input_mean.copy_(features.mean(0))
         self.input_scale.copy_(1 / features.std(0).clamp_min(1e-2 * float(features.std())))
         self.output_scale.copy_(peak.clamp_min(1e-3 * float(peak.max())))
 
+    def prepare(self, batches: Iterator[Batch], folder: Path) -> None:
+        """Fit the scaling to some mini-batches."""
+        features, powers = [], []
+        for batch in islice(batches, _SCALING_BATCHES):
+            forward = self.config.stft.forward
+            features.append(self.features(forward(batch.mixture).abs()).flatten(0, 1))
+            target = forward(batch.targets[:, 0])
+            powers.append(target.abs().square().mean((0, 3)).flatten())
+        self.standardise(torch.cat(features), torch.stack(powers).mean(0).sqrt())
+
     def forward(
         self, magnitude: Float[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch channels bins frames"]:
-        """Estimate the magnitudes of the source in every frame.
-
-        Args:
-            magnitude: mixture magnitudes `(batch, 2, bins, frames)`, not negative.
-
-        Returns:
-            Source magnitudes of the same shape.
-        """
+        """Estimate the magnitudes of the source from those of both channels."""
         scaled = (self.features(magnitude) - self.input_mean) * self.input_scale
         dense = self.dense(self.recurrent(scaled)[0]).float()
         if self.config.output == "mask":
-            estimate = dense.sigmoid().transpose(1, 2).reshape(magnitude.shape) * magnitude
-        else:
-            estimate = (dense.relu() * self.output_scale).transpose(1, 2).reshape(magnitude.shape)
-        return estimate
+            return dense.sigmoid().transpose(1, 2).reshape(magnitude.shape) * magnitude
+        return (dense.relu() * self.output_scale).transpose(1, 2).reshape(magnitude.shape)
+
+
+class BLSTMSeparator(MagnitudeSeparator):
+    """The BLSTM behind the separator's interface."""
+
+    Network = BLSTM
+
+
+SYSTEM = BLSTMSeparator

@@ -8,10 +8,12 @@ and in nussl.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import scipy.fft
 from jaxtyping import Float32
+from pydantic import Field
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from stemblend.separators.voice_accompaniment import BackgroundMask, share
@@ -20,11 +22,7 @@ from stemblend.separators.voice_accompaniment import BackgroundMask, share
 def peaks(
     transform: Float32[np.ndarray, "scales rates"], neighbourhood: int
 ) -> Float32[np.ndarray, "scales rates"]:
-    """Tell how prominent the local maxima along the rate axis are.
-
-    Args:
-        transform: magnitudes of a discrete Fourier transform, which goes on periodically.
-        neighbourhood: number of rates in which a maximum is the greatest.
+    """Tell how prominent the maxima among `neighbourhood` rates are; the transform is periodic.
 
     Returns:
         For a maximum how many standard deviations of its neighbourhood it lies over its mean,
@@ -41,7 +39,7 @@ def peaks(
     return heights / (heights.max() or 1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ft2d(BackgroundMask):
     """2DFT of the magnitudes of each channel.
 
@@ -49,7 +47,7 @@ class Ft2d(BackgroundMask):
         neighbourhood: see `peaks`.
     """
 
-    neighbourhood: int = 25
+    neighbourhood: Annotated[int, Field(ge=1, le=1001)] = 25
 
     def background(
         self, magnitude: Float32[np.ndarray, "channels bins frames"]
@@ -63,3 +61,6 @@ class Ft2d(BackgroundMask):
             result[:] = share(np.minimum(repeating, channel), channel)
             result /= result.max()
         return mask
+
+
+SYSTEM = Ft2d

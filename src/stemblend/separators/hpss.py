@@ -11,9 +11,11 @@ separation on multiple resolution spectrograms", IEEE/ACM TASLP 22(1), 2014.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 
 from stemblend.errors import ModelError
 from stemblend.interfaces import BlockSupport
@@ -26,12 +28,7 @@ def harmonic_mask(
 ) -> Float32[np.ndarray, "channels bins frames"]:
     """Tell how harmonic each bin is: `H² / (H² + P²)` with the median-filtered magnitudes.
 
-    Args:
-        magnitude: of a mixture.
-        kernel: length of the median filters, in frames (for `H`) and in bins (for `P`).
-
-    Returns:
-        The mask, between 0 and 1; 1 less it is the percussive mask.
+    The filters are of `kernel` frames (for `H`) and bins (for `P`); 1 less the mask is percussive.
 
     Raises:
         ModelError: if librosa is not installed.
@@ -45,7 +42,7 @@ def harmonic_mask(
     return hpss(magnitude, kernel_size=kernel, power=2.0, mask=True)[0]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Hpss(VoiceSeparator):
     """The voice by two separations into harmonic and percussive parts.
 
@@ -55,9 +52,9 @@ class Hpss(VoiceSeparator):
         short: about how long the short frames are, in seconds.
     """
 
-    kernel: int = 17
-    long: float = 0.4
-    short: float = 0.03
+    kernel: Annotated[int, Field(ge=1, le=10_001)] = 17
+    long: Annotated[float, Field(gt=0, le=10)] = 0.4
+    short: Annotated[float, Field(gt=0, le=10)] = 0.03
 
     def _stft(self, seconds: float) -> STFT:
         n_fft = frame_length(self.sample_rate, seconds)
@@ -81,3 +78,6 @@ class Hpss(VoiceSeparator):
             mask = harmonic_mask(np.abs(spectrogram), self.kernel)
             wave = self.masked(stft, spectrogram, mask if harmonic else 1 - mask, mixture.shape[-1])
         return wave
+
+
+SYSTEM = Hpss

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,7 +10,7 @@ from jaxtyping import Float32
 from stemblend.interfaces import SAMPLE_RATE, SOURCES, BlockSupport
 
 
-@dataclass(frozen=True)
+@dataclass
 class Mixture:
     """A quarter of the mixture as each of the four sources.
 
@@ -18,11 +19,11 @@ class Mixture:
 
     Attributes:
         sample_rate: in Hz, of the mixtures it takes.
-        filter: that its stems go through unless the user asks for another.
     """
 
+    filter: ClassVar[str] = "none"
+
     sample_rate: int = SAMPLE_RATE
-    filter: str = "none"
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -42,3 +43,6 @@ class Mixture:
         """Share the mixture out, see `Separator.estimate`."""
         wanted = self.sources if sources is None else sources
         return np.repeat(mixture[None] / np.float32(len(self.sources)), len(wanted), axis=0)
+
+
+SYSTEM = Mixture

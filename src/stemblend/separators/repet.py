@@ -5,9 +5,11 @@ Music/Voice Separation", IEEE Trans. Audio, Speech and Language Processing 21(1)
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from pydantic import Field
 
 from stemblend.separators.voice_accompaniment import BackgroundMask, median, share
 
@@ -25,9 +27,6 @@ def beat_spectrum(
 
     The autocorrelations of the power in each bin along time, of which every lag is divided by the
     number of products in it, averaged over frequency. The power is the channels' mean.
-
-    Args:
-        magnitude: of the mixture.
 
     Returns:
         One value a lag from lag 0, where it is 1 (0 in silence).
@@ -81,12 +80,7 @@ def repeating_model(
 ) -> Float32[np.ndarray, "channels bins frames"]:
     """Median over all periods of the song, for every bin and place in the period (equation 4).
 
-    Args:
-        magnitude: of the mixture.
-        period: in frames, at most as long as the song.
-
-    Returns:
-        The median period, repeated to the length of `magnitude`.
+    The median period, in frames and at most as long as the song, is repeated to its length.
     """
     frames = magnitude.shape[-1]
     whole, rest = divmod(frames, period)
@@ -98,7 +92,7 @@ def repeating_model(
     return np.take(model, np.arange(frames) % period, axis=-1)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Repet(BackgroundMask):
     """The original REPET: one period for the whole song.
 
@@ -107,8 +101,8 @@ class Repet(BackgroundMask):
         longest: greatest period in seconds.
     """
 
-    shortest: float = 0.8
-    longest: float = 8.0
+    shortest: Annotated[float, Field(gt=0, le=600)] = 0.8
+    longest: Annotated[float, Field(gt=0, le=600)] = 8.0
 
     def background(
         self, magnitude: Float32[np.ndarray, "channels bins frames"]
@@ -121,3 +115,6 @@ class Repet(BackgroundMask):
         if period is None:
             return np.ones_like(magnitude)
         return share(np.minimum(repeating_model(magnitude, period), magnitude), magnitude)
+
+
+SYSTEM = Repet

@@ -4,10 +4,11 @@ Z. Rafii and B. Pardo, "Music/Voice Separation Using the Similarity Matrix", ISM
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Int
+from pydantic import Field
 
 from stemblend.separators.voice_accompaniment import BackgroundMask, median, share
 
@@ -54,16 +55,16 @@ def similar_frames(
         similarity[rows[:, None], latest[:, None] + neighbours] = 0
         best = similarity.argmax(1)
         value = similarity[rows, best]
-        heard = value > 0
-        if not heard.any():
+        positive = value > 0
+        if not positive.any():
             break
-        latest, near = np.where(heard, best - margin, latest), distance
-        found[heard, rank] = latest[heard]
-        found_similarity[heard, rank] = value[heard]
+        latest, near = np.where(positive, best - margin, latest), distance
+        found[positive, rank] = latest[positive]
+        found_similarity[positive, rank] = value[positive]
     return found, found_similarity
 
 
-@dataclass(frozen=True)
+@dataclass
 class RepetSim(BackgroundMask):
     """REPET-SIM with cosine similarity.
 
@@ -75,8 +76,8 @@ class RepetSim(BackgroundMask):
 
     context: ClassVar[float] = 10.0
 
-    count: int = 100
-    distance: float = 0.1
+    count: Annotated[int, Field(ge=1, le=10_000)] = 100
+    distance: Annotated[float, Field(ge=0, le=600)] = 0.1
 
     def background(
         self, magnitude: Float32[np.ndarray, "channels bins frames"]
@@ -97,3 +98,6 @@ class RepetSim(BackgroundMask):
                     model = median(turned[similar[similar >= 0]], axis=0)
                     mask[frame] = share(np.minimum(model, turned[frame]), turned[frame])
         return mask.transpose(1, 2, 0)
+
+
+SYSTEM = RepetSim

@@ -5,10 +5,11 @@ monaural recordings using robust principal component analysis", ICASSP 2012.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Float32
+from pydantic import Field
 
 from stemblend.separators.voice_accompaniment import BackgroundMask
 
@@ -80,7 +81,7 @@ def _low_rank(matrix: np.ndarray, threshold: float) -> np.ndarray:
     return (matrix @ basis) @ shrunk.T
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rpca(BackgroundMask):
     """RPCA of the magnitudes of each channel, with the binary mask of the paper.
 
@@ -92,9 +93,9 @@ class Rpca(BackgroundMask):
 
     overlap: ClassVar[int] = 4
 
-    sparsity: float = 1.0
-    gain: float = 1.0
-    tolerance: float = 1e-3
+    sparsity: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    gain: Annotated[float, Field(ge=0, le=1000)] = 1.0
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-3
 
     def background(
         self, magnitude: Float32[np.ndarray, "channels bins frames"]
@@ -105,3 +106,6 @@ class Rpca(BackgroundMask):
             low, sparse = robust_pca(channel, sparsity=self.sparsity, tolerance=self.tolerance)
             share[:] = np.abs(sparse) <= self.gain * np.abs(low)
         return mask
+
+
+SYSTEM = Rpca

@@ -1,13 +1,14 @@
-"""What separators have in common that tell a voice from its background by magnitudes alone."""
+"""What separators of voice and accompaniment by masks on magnitudes have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, log2
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 
 from stemblend.interfaces import SAMPLE_RATE, BlockSupport
 from stemblend.spectral import STFT
@@ -17,12 +18,7 @@ FRAME_SECONDS = 0.0464
 
 
 def frame_length(sample_rate: int, seconds: float = FRAME_SECONDS) -> int:
-    """The power of two nearest to a duration: by default 2048 at 44.1 kHz, 1024 at 16 kHz.
-
-    Args:
-        sample_rate: in Hz.
-        seconds: length of a frame.
-    """
+    """Power of two nearest to a duration: 2048 at a rate of 44,100 Hz, 1024 at 16,000 Hz."""
     return 2 ** max(1, round(log2(sample_rate * seconds)))
 
 
@@ -40,7 +36,7 @@ def median(values: Float32[np.ndarray, "*shape"], axis: int) -> Float32[np.ndarr
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-@dataclass(frozen=True)
+@dataclass
 class VoiceSeparator(ABC):
     """A separator that finds the voice and calls the rest of the mixture its accompaniment.
 
@@ -48,12 +44,12 @@ class VoiceSeparator(ABC):
         sample_rate: in Hz, of the mixtures it takes.
         high_pass: frequency in Hz below which everything is accompaniment, as no voice is so low
             (Rafii and Pardo 2013, section III-B); 0 for no such rule.
-        filter: that its stems go through unless the user asks for another.
     """
 
-    sample_rate: int = SAMPLE_RATE
-    high_pass: float = 100.0
-    filter: str = "none"
+    filter: ClassVar[str] = "none"
+
+    sample_rate: Annotated[int, Field(ge=1000, le=192_000)] = SAMPLE_RATE
+    high_pass: Annotated[float, Field(ge=0)] = 100.0
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -70,11 +66,7 @@ class VoiceSeparator(ABC):
     def voice(
         self, mixture: Float32[np.ndarray, "channels samples"]
     ) -> Float32[np.ndarray, "channels samples"]:
-        """Estimate the voice.
-
-        Args:
-            mixture: waveform at `sample_rate`.
-        """
+        """Estimate the voice in a waveform at `sample_rate`."""
         ...
 
     def estimate(
@@ -96,26 +88,22 @@ class VoiceSeparator(ABC):
     ) -> Float32[np.ndarray, "channels samples"]:
         """The waveform of what a mask leaves of a spectrogram above the `high_pass` frequency.
 
-        Args:
-            stft: the transform that made the spectrogram.
-            spectrogram: of the mixture; overwritten.
-            mask: between 0 and 1.
-            samples: length of the mixture.
+        The spectrogram, which `stft` made of so many samples, is overwritten.
         """
         spectrogram *= mask
         spectrogram[:, : ceil(self.high_pass * stft.n_fft / self.sample_rate)] = 0
         return stft.inverse(spectrogram, samples)
 
 
-@dataclass(frozen=True)
+@dataclass
 class BackgroundMask(VoiceSeparator):
-    """A voice separator that says which share of every bin and frame is background."""
+    """A voice separator that estimates which share of every bin and frame is background."""
 
     overlap: ClassVar[int] = 2
     """How many frames a sample is in."""
 
     context: ClassVar[float] = 5.0
-    """Seconds that are heard before and after a block of a long song."""
+    """Seconds of context before and after a block of a long song."""
 
     @property
     def stft(self) -> STFT:
@@ -125,7 +113,7 @@ class BackgroundMask(VoiceSeparator):
 
     @property
     def block_support(self) -> BlockSupport:
-        """A long song is heard in stretches: its background changes from part to part.
+        """A long song is separated in blocks: its background changes from part to part.
 
         A voice separator as such is for the whole of what it is given. In blocks of 20 s with
         `context` it does better on songs of some minutes (see `docs/systems/baselines.md`), and
@@ -139,13 +127,10 @@ class BackgroundMask(VoiceSeparator):
     def background(
         self, magnitude: Float32[np.ndarray, "channels bins frames"]
     ) -> Float32[np.ndarray, "channels bins frames"]:
-        """Tell which share of the mixture is background.
+        """Tell which share of the mixture, between 0 and 1, is background.
 
         Args:
             magnitude: of the mixture's STFT.
-
-        Returns:
-            The mask, between 0 and 1.
         """
         ...
 

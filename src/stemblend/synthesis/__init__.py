@@ -1,1 +1,1 @@
-"""Music with known stems: composed in code, or played from one-shot samples."""
+"""Synthetic music with known stems: by code alone, or from one-shot samples."""

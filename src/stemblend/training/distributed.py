@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,12 @@ class World:
         distributed.all_reduce(total)
         return float(total) / self.size
 
-    def share(self, values: dict[str, float] | None) -> dict[str, float]:
+    def share(self, value: Value) -> Value:
         """What rank 0 gives, for all processes."""
-        if self.size == 1:
-            return values or {}
-        box = [values]
-        distributed.broadcast_object_list(box, src=0)
-        return box[0] or {}
+        box = [value]
+        if self.size > 1:
+            distributed.broadcast_object_list(box, src=0)
+        return box[0]
 
     def copy_from_first(self, network: nn.Module) -> None:
         """Give every process the parameters and buffers of rank 0."""

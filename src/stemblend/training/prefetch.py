@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 Item = TypeVar("Item")
 
 
-class Ahead(Generic[Item]):
+class Prefetch(Generic[Item]):
     """Always has the next draw under way.
 
     Attributes:
@@ -20,12 +19,7 @@ class Ahead(Generic[Item]):
     """
 
     def __init__(self, draw: Callable[[np.random.Generator], Item], rng: np.random.Generator):
-        """Begin to draw.
-
-        Args:
-            draw: makes an item; called in another thread, one call at a time.
-            rng: nobody else may use it from now on.
-        """
+        """Begin to draw: in another thread, from a generator that nobody else may use."""
         self._draw = draw
         self._rng = rng
         self.state: dict[str, Any] = copy.deepcopy(dict(rng.bit_generator.state))
@@ -45,13 +39,8 @@ class Ahead(Generic[Item]):
         self._next = self._begin()
         return item
 
-    def __enter__(self) -> "Ahead[Item]":
+    def __enter__(self) -> "Prefetch[Item]":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -6,7 +6,7 @@ others run meanwhile, so that processes, each with models of its own, were slowe
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Event, current_thread, main_thread
 from typing import TypeVar
 
@@ -42,13 +42,14 @@ def in_threads(
     # so it does nothing but wait
     if workers <= 1 and current_thread() is not main_thread():
         return [function(item) for item in items]
-    if workers <= 1:
-        pool, limits = ThreadPoolExecutor(1), nullcontext()
-    else:
-        threads = threads_each(workers)
-        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
-        limits = _limited(threads)
-    with limits:
+    with ExitStack() as limits:
+        if workers <= 1:
+            pool = ThreadPoolExecutor(1)
+        else:
+            share = threads_each(workers)
+            pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
+            limits.enter_context(threadpool_limits(share))
+            limits.enter_context(_torch_threads(share))
         futures = [pool.submit(function, item) for item in items]
         try:
             pending = set(futures)
@@ -72,23 +73,16 @@ def threads_each(workers: int) -> int:
     return max(1, torch.get_num_threads() // workers)
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> AbstractContextManager[None]:
     """Let torch compute in the calling thread alone, for steps too small to be shared."""
+    return _torch_threads(1)
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _limited(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    with threadpool_limits(threads):
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)

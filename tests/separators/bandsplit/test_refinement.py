@@ -4,28 +4,18 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.separators.bandsplit.small import STRUCTURE, small_network
 
 from stemblend.errors import ModelError
-from stemblend.interfaces import SOURCES
-from stemblend.models.networks import save_network
 from stemblend.models.registry import Model, load
+from stemblend.models.weights import load_network
 from stemblend.separation.overlap_add import estimate_in_blocks
-from stemblend.separators.bandsplit.network import BandSplit, BandSplitConfig
-from stemblend.separators.bandsplit.refinement import (
-    Repeats,
-    RepeatsConfig,
-    load_repeats,
-    save_repeats,
-)
-from stemblend.separators.bandsplit.separator import JointEstimator
-from stemblend.separators.blstm import BLSTM, BLSTMConfig
-from stemblend.separators.magnitude_networks import NetworkSeparator
+from stemblend.separators.bandsplit.refinement_network import MaskRefinement, RefinementConfig
+from stemblend.separators.bandsplit.separator import BandSplitSeparator
+from stemblend.separators.bandsplit.similar_frames import Section
+from stemblend.training.network import save_network
 
-STRUCTURE = BandSplitConfig(
-    blocks=1, features=5, cells=6, hidden=10, bands=6, narrowest=3, bandwidth=3000, n_fft=128,
-    hop=32, sample_rate=8000,
-)  # fmt: skip
-CONFIG = RepeatsConfig(
+CONFIG = RefinementConfig(
     bins=STRUCTURE.bins, hidden=7, wide=("vocals", "other"), dilations=(1, 3), bands=6, apart=9
 )
 
@@ -38,19 +28,14 @@ def exact(monkeypatch) -> None:
     )
 
 
-def small_network() -> BandSplit:
-    torch.manual_seed(0)
-    return BandSplit(STRUCTURE).eval()
-
-
-def small_repeats(config: RepeatsConfig = CONFIG) -> Repeats:
+def small_refinement(config: RefinementConfig = CONFIG) -> MaskRefinement:
     """Weights that change masks much."""
     torch.manual_seed(1)
-    repeats = Repeats(config)
-    for layers in (repeats.narrow, repeats.wide):
+    refinement = MaskRefinement(config)
+    for layers in (refinement.narrow, refinement.wide):
         if layers is not None:
             torch.nn.init.normal_(layers.last.weight)
-    return repeats.eval().requires_grad_(False)
+    return refinement.eval().requires_grad_(False)
 
 
 def noise(channels: int, samples: int, seed: int = 0) -> np.ndarray:
@@ -58,29 +43,29 @@ def noise(channels: int, samples: int, seed: int = 0) -> np.ndarray:
     return (0.1 * rng.standard_normal((channels, samples))).astype(np.float32)
 
 
-def song_of(repeats: Repeats, frames: int = 60):
+def section_of(config: RefinementConfig = CONFIG, frames: int = 60):
     rng = torch.Generator().manual_seed(0)
-    masks = torch.rand(frames, len(repeats.config.sources), repeats.config.bins, generator=rng)
-    magnitude = 50 * torch.rand(frames, repeats.config.bins, generator=rng)
-    return masks, magnitude, repeats.song(masks, magnitude.clone())
+    masks = torch.rand(frames, len(config.sources), config.bins, generator=rng)
+    magnitude = 50 * torch.rand(frames, config.bins, generator=rng)
+    return masks, magnitude, Section.of(config, masks, magnitude.clone())
 
 
 def test_new_weights_leave_masks_as_they_are():
-    masks, _, song = song_of(Repeats(CONFIG))
-    mended = Repeats(CONFIG).mend(song, 10, 30)
-    torch.testing.assert_close(mended, masks[10:40], atol=2e-6, rtol=0)
+    masks, _, section = section_of()
+    refined = MaskRefinement(CONFIG).refine(section, 10, 30)
+    torch.testing.assert_close(refined, masks[10:40], atol=2e-6, rtol=0)
 
 
 def test_inputs_are_what_their_docstring_says():
     """Written out with loops, a bin at a time."""
-    repeats = small_repeats()
-    masks, magnitude, song = song_of(repeats)
+    refinement = small_refinement()
+    masks, magnitude, section = section_of()
     level = np.sqrt(np.square(magnitude.numpy()).mean())
     relative = magnitude.numpy() / level
     frames = np.array([3, 40])
-    similar, cosines = repeats.similar(song, frames)
-    given = repeats.inputs(song, frames, similar, cosines).numpy()
-    assert given.shape == (repeats.config.inputs, 2, STRUCTURE.bins)
+    similar, cosines = section.similar(frames)
+    given = refinement.inputs(section, frames, similar, cosines).numpy()
+    assert given.shape == (CONFIG.inputs, 2, STRUCTURE.bins)
     for row, frame in enumerate(frames):
         for bin_ in (0, 7, STRUCTURE.bins - 1):
             expected = [np.log(m / (1 - m)) for m in masks[frame, :, bin_].numpy()]
@@ -111,8 +96,8 @@ def test_frames_are_compared_without_the_vocals():
     for name, vocals in (("told apart", share), ("not", torch.zeros_like(share))):
         masks = torch.zeros(80, 4, STRUCTURE.bins)
         masks[:, 0] = vocals
-        repeats = Repeats(config)
-        similar, cosines = repeats.similar(repeats.song(masks, magnitude.clone()), np.arange(80))
+        section = Section.of(config, masks, magnitude.clone())
+        similar, cosines = section.similar(np.arange(80))
         assert (np.diff(cosines, axis=1) <= 0).all()
         found[name] = (order[similar] == order[:, None]).mean()
     assert found["told apart"] == 1
@@ -120,51 +105,51 @@ def test_frames_are_compared_without_the_vocals():
 
 
 def test_louder_songs_have_the_same_masks():
-    repeats = small_repeats()
-    masks, magnitude, song = song_of(repeats)
-    louder = repeats.song(masks, 300 * magnitude)
-    torch.testing.assert_close(repeats.mend(song, 0, 60), repeats.mend(louder, 0, 60))
+    refinement = small_refinement()
+    masks, magnitude, section = section_of()
+    louder = Section.of(CONFIG, masks, 300 * magnitude)
+    torch.testing.assert_close(refinement.refine(section, 0, 60), refinement.refine(louder, 0, 60))
 
 
 @pytest.mark.parametrize("frames", [1, 5, 9])
 def test_a_frame_like_no_other_is_compared_with_itself(frames):
-    repeats = small_repeats()
-    masks, _, song = song_of(repeats, frames)
+    refinement = small_refinement()
+    masks, _, section = section_of(frames=frames)
     chosen = np.arange(frames)
-    similar, cosines = repeats.similar(song, chosen)
+    similar, cosines = section.similar(chosen)
     assert (similar == -1).all()
-    given = repeats.inputs(song, chosen, similar, cosines)
-    rest = torch.log((1 - masks) * song.magnitude[:, None] + 1e-4)
-    own = torch.log(song.magnitude + 1e-4)
+    given = refinement.inputs(section, chosen, similar, cosines)
+    rest = torch.log((1 - masks) * section.magnitude[:, None] + 1e-4)
+    own = torch.log(section.magnitude + 1e-4)
     expected = (rest - own[:, None]).clamp(-5, 4).transpose(0, 1)
     for row in range(3):
         torch.testing.assert_close(given[4:16].unflatten(0, (4, 3))[:, row], expected)
     assert (given[-3] == 0).all()
-    mended = repeats.mend(song, 0, frames)
-    assert ((mended > 0) & (mended < 1)).all()
+    refined = refinement.refine(section, 0, frames)
+    assert ((refined > 0) & (refined < 1)).all()
 
 
 @pytest.mark.parametrize(("first", "frames"), [(0, 200), (0, 30), (50, 130), (199, 1)])
-def test_a_part_is_mended_as_within_the_whole(first, frames):
+def test_a_part_is_refined_as_within_the_whole(first, frames):
     """Layers work on 64 frames at a time, and know what is around them."""
-    repeats = small_repeats()
-    _, _, song = song_of(repeats, 200)
+    refinement = small_refinement()
+    _, _, section = section_of(frames=200)
     every = np.arange(200)
     with torch.inference_mode():
-        whole = repeats(repeats.inputs(song, every, *repeats.similar(song, every))[None])[0]
-        mended = repeats.mend(song, first, frames)
-    torch.testing.assert_close(mended, whole.transpose(0, 1)[first : first + frames])
+        whole = refinement(refinement.inputs(section, every, *section.similar(every))[None])[0]
+        refined = refinement.refine(section, first, frames)
+    torch.testing.assert_close(refined, whole.transpose(0, 1)[first : first + frames])
 
 
 def test_bins_around_count():
     """Masks of wide sources depend on bins that the convolutions reach; no mask on others."""
-    repeats = small_repeats()
-    _, _, song = song_of(repeats)
+    refinement = small_refinement()
+    _, _, section = section_of()
     frames = np.arange(60)
-    given = repeats.inputs(song, frames, *repeats.similar(song, frames))
+    given = refinement.inputs(section, frames, *section.similar(frames))
     other = given.clone()
     other[:, 30, 20] += 1
-    changed = ((repeats(given[None]) - repeats(other[None]))[0].abs() > 1e-7).numpy()
+    changed = ((refinement(given[None]) - refinement(other[None]))[0].abs() > 1e-7).numpy()
     for source in (0, 3):
         rows, bins = np.nonzero(changed[source])
         assert (rows.min(), rows.max()) == (28, 32)
@@ -176,42 +161,41 @@ def test_bins_around_count():
 
 def test_high_bins_of_wide_sources_stay_as_they_are():
     """Lower ones are those of the whole spectrum."""
-    repeats = small_repeats()
-    masks, _, song = song_of(repeats)
-    lower = small_repeats(CONFIG.model_copy(update={"wide_bins": 20}))
-    lower.load_state_dict(repeats.state_dict())
-    everywhere, below = repeats.mend(song, 0, 60), lower.mend(song, 0, 60)
+    refinement = small_refinement()
+    masks, _, section = section_of()
+    lower = small_refinement(CONFIG.model_copy(update={"wide_bins": 20}))
+    lower.load_state_dict(refinement.state_dict())
+    everywhere, below = refinement.refine(section, 0, 60), lower.refine(section, 0, 60)
     torch.testing.assert_close(below[..., :20], everywhere[..., :20])
     torch.testing.assert_close(below[:, 1:3], everywhere[:, 1:3])
     torch.testing.assert_close(below[:, [0, 3], 20:], masks[:, [0, 3], 20:], atol=2e-6, rtol=0)
 
 
 def test_silence_gives_numbers():
-    repeats = small_repeats()
+    refinement = small_refinement()
     masks = torch.rand(40, 4, STRUCTURE.bins)
     for sounding in (0, 5):
         magnitude = torch.zeros(40, STRUCTURE.bins)
         magnitude[:sounding] = torch.rand(sounding, STRUCTURE.bins)
-        mended = repeats.mend(repeats.song(masks, magnitude), 0, 40)
-        assert torch.isfinite(mended).all()
+        refined = refinement.refine(Section.of(CONFIG, masks, magnitude), 0, 40)
+        assert torch.isfinite(refined).all()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 def test_new_weights_change_no_stem(channels):
     network = small_network()
     song = noise(channels, 100_000)
-    plain = NetworkSeparator(dict.fromkeys(SOURCES, network)).estimate(song)
-    repeats = Repeats(CONFIG).requires_grad_(False)
-    stems = NetworkSeparator(dict.fromkeys(SOURCES, network), repeats=repeats).estimate(song)
+    plain = BandSplitSeparator(network).estimate(song)
+    stems = BandSplitSeparator(network, MaskRefinement(CONFIG)).estimate(song)
     # masks are kept in half precision, and joined within crossfades
     assert np.square(stems - plain).mean() < 1e-4 * np.square(plain).mean()
-    mended = NetworkSeparator(dict.fromkeys(SOURCES, network), repeats=small_repeats())
-    assert np.square(mended.estimate(song) - plain).mean() > 1e-3 * np.square(plain).mean()
+    refined = BandSplitSeparator(network, small_refinement()).estimate(song)
+    assert np.square(refined - plain).mean() > 1e-3 * np.square(plain).mean()
 
 
 @pytest.mark.parametrize("channels", [1, 2])
 def test_blocks_equal_the_whole_song(monkeypatch, channels):
-    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_network()), repeats=small_repeats())
+    separator = BandSplitSeparator(small_network(), small_refinement())
     song = noise(channels, 400_000)
     whole = separator.estimate(song)
     lengths = []
@@ -226,20 +210,22 @@ def test_blocks_equal_the_whole_song(monkeypatch, channels):
 
 
 def test_chosen_sources_are_those_of_all():
-    separator = NetworkSeparator(dict.fromkeys(SOURCES, small_network()), repeats=small_repeats())
+    separator = BandSplitSeparator(small_network(), small_refinement())
     song = noise(2, 60_000)
     stems = separator.estimate(song)
     np.testing.assert_array_equal(separator.estimate(song, ["other", "bass"]), stems[[3, 1]])
+    assert separator.estimate(song, []).shape == (0, 2, 60_000)
+    some = BandSplitSeparator(small_network(), small_refinement(), sources=["drums"])
+    np.testing.assert_array_equal(some.estimate(song), stems[[2]])
 
 
-def test_a_stretch_has_the_masks_of_its_windows():
+def test_a_section_has_the_masks_of_its_segments():
     network = small_network()
     song = noise(2, 70_000)
-    masks, magnitude = JointEstimator(network, torch.device("cpu")).stretch(song)
+    masks, magnitude = BandSplitSeparator(network).masks_of(song)
     spectrogram = STRUCTURE.stft.forward(torch.from_numpy(song))
-    heard = spectrogram[:, : STRUCTURE.bins]
-    # the first and last frames of windows are half empty
-    expected = heard.abs().square().mean(0).sqrt().T
+    # the first and last frames of segments are half empty
+    expected = spectrogram[:, : STRUCTURE.bins].abs().square().mean(0).sqrt().T
     torch.testing.assert_close(magnitude, expected)
     with torch.inference_mode():
         first = network.masks(network.features(spectrogram[None, ..., :941]))[0]
@@ -250,62 +236,69 @@ def test_a_stretch_has_the_masks_of_its_windows():
 @pytest.mark.parametrize("wide", [(), ("vocals",)])
 def test_one_source_alone(wide):
     config = CONFIG.model_copy(update={"sources": ("vocals",), "wide": wide})
-    network = small_network().narrowed(["vocals"])
+    network = small_network(("vocals",))
     song = noise(2, 50_000)
-    mended = NetworkSeparator({"vocals": network}, repeats=small_repeats(config)).estimate(song)
-    assert mended.shape == (1, 2, 50_000)
-    plain = NetworkSeparator({"vocals": network}).estimate(song)
-    assert np.square(mended - plain).mean() > 1e-3 * np.square(plain).mean()
+    refined = BandSplitSeparator(network, small_refinement(config)).estimate(song)
+    assert refined.shape == (1, 2, 50_000)
+    plain = BandSplitSeparator(network).estimate(song)
+    assert np.square(refined - plain).mean() > 1e-3 * np.square(plain).mean()
 
 
 def test_what_there_is_no_mask_of_is_refused():
     with pytest.raises(ValidationError, match="vocals is none of the sources drums"):
-        RepeatsConfig(sources=("drums",))
+        RefinementConfig(sources=("drums",))
     with pytest.raises(ValidationError, match="bass is none of the sources vocals"):
-        RepeatsConfig(sources=("vocals",), wide=("bass",))
+        RefinementConfig(sources=("vocals",), wide=("bass",))
 
 
-def test_what_does_not_fit_is_refused():
+def test_what_does_not_fit_is_refused(tmp_path):
     network = small_network()
-    other = small_repeats(CONFIG.model_copy(update={"sources": ("vocals",), "wide": ("vocals",)}))
-    with pytest.raises(ModelError, match="is for vocals of"):
-        NetworkSeparator(dict.fromkeys(SOURCES, network), repeats=other)
-    blstm = BLSTM(BLSTMConfig(layers=1, cells=4))
-    with pytest.raises(ModelError, match="not for a blstm"):
-        NetworkSeparator({"vocals": blstm}, repeats=other)
-    with pytest.raises(ModelError, match="for one network"):
-        NetworkSeparator({"vocals": network, "bass": small_network()}, repeats=small_repeats())
+    other = small_refinement(
+        CONFIG.model_copy(update={"sources": ("vocals",), "wide": ("vocals",)})
+    )
+    with pytest.raises(ModelError, match="bins of vocals, the network's masks are"):
+        BandSplitSeparator(network, other)
+    with pytest.raises(ModelError, match=r"the network estimates vocals, bass, .* not piano"):
+        BandSplitSeparator(network, sources=["piano"])
+    save_network(network, tmp_path / "net.safetensors", {})
+    save_network(other, tmp_path / "refinement.safetensors", {})
+    files = {"vocals": "net", "bass": "net", "refinement": "refinement"}
+    lines = [f'{role} = "{name}.safetensors"' for role, name in files.items()]
+    path = tmp_path / "model.toml"
+    path.write_text('method = "bandsplit"\n[weights]\n' + "\n".join(lines))
+    with pytest.raises(ModelError, match="is for one network"):
+        load(path)
 
 
 def test_a_model_file_names_it(tmp_path):
-    network, repeats = small_network(), small_repeats()
+    network, refinement = small_network(), small_refinement()
     save_network(network, tmp_path / "net.safetensors", {})
-    save_repeats(repeats, tmp_path / "again.safetensors", {"licence": "CC0"})
-    lines = [f'{source} = "net.safetensors"' for source in SOURCES]
+    save_network(refinement, tmp_path / "refined.safetensors", {"licence": "CC0"})
     path = tmp_path / "model.toml"
-    text = 'kind = "networks"\nfilter = "none"\nrepeats = "again.safetensors"\n[networks]\n'
-    path.write_text(text + "\n".join(lines))
-    model = Model("model", path)
-    files = [file.name for file in model.weight_files]
-    assert files == ["net.safetensors", "again.safetensors"]
+    path.write_text(
+        'method = "bandsplit"\nfilter = "none"\nsources = ["vocals", "bass", "drums", "other"]\n'
+        '[weights]\nnetwork = "net.safetensors"\nrefinement = "refined.safetensors"\n'
+    )
+    files = [file.name for file in Model("model", path).weight_files]
+    assert files == ["net.safetensors", "refined.safetensors"]
     song = noise(2, 40_000)
-    direct = NetworkSeparator(dict.fromkeys(SOURCES, network), repeats=repeats).estimate(song)
+    direct = BandSplitSeparator(network, refinement).estimate(song)
     np.testing.assert_array_equal(load(path).estimate(song), direct)
-    path.write_text(path.read_text() + '\n[sha256]\n"again.safetensors" = "0"\n')
+    path.write_text(path.read_text() + '\n[sha256]\n"refined.safetensors" = "0"\n')
     with pytest.raises(ModelError, match="damaged or was changed"):
         load(path)
 
 
 def test_weights_come_back(tmp_path):
-    repeats = small_repeats()
-    path = tmp_path / "again.safetensors"
-    save_repeats(repeats, path, {})
-    loaded = load_repeats(path)
-    assert loaded.config == repeats.config
-    for name, value in repeats.state_dict().items():
+    refinement = small_refinement()
+    path = tmp_path / "refined.safetensors"
+    save_network(refinement, path, {})
+    loaded = load_network(path, MaskRefinement)
+    assert loaded.config == refinement.config
+    for name, value in refinement.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
     with pytest.raises(ModelError, match="is missing"):
-        load_repeats(Path("nowhere.safetensors"))
+        load_network(Path("nowhere.safetensors"), MaskRefinement)
     save_network(small_network(), path, {})
-    with pytest.raises(ModelError, match="does not hold what mends masks"):
-        load_repeats(path)
+    with pytest.raises(ModelError, match="holds no MaskRefinement"):
+        load_network(path, MaskRefinement)

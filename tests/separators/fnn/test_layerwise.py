@@ -1,29 +1,35 @@
 import json
 from collections import namedtuple
-from itertools import pairwise
+from itertools import count, pairwise
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.small import RATE, SMALL_BLSTM, SMALL_FNN, small_config, write_songs
+from tests.small import RATE, SYSTEMS, small_config, write_songs
+from torch import nn
 
 from stemblend.errors import DataError
-from stemblend.mixing.collections import load_collections
-from stemblend.mixing.excerpts import ExcerptSource
-from stemblend.models.networks import load_network
+from stemblend.models.weights import load_network
 from stemblend.separators.fnn import layerwise as layerwise_module
 from stemblend.separators.fnn import least_squares
 from stemblend.separators.fnn import samples as samples_module
 from stemblend.separators.fnn.layerwise import initialise, train_layerwise, truncated
-from stemblend.separators.fnn.lbfgs import Objective, make_lbfgs, relu_layers
+from stemblend.separators.fnn.lbfgs import Objective, make_lbfgs
 from stemblend.separators.fnn.least_squares import Moments, fit_layer
-from stemblend.separators.fnn.network import FNN, FNNConfig
+from stemblend.separators.fnn.network import FNN, FNNConfig, FNNLearning, relu_layers
 from stemblend.separators.fnn.samples import Samples, draw_block, draw_samples, open_samples
-from stemblend.training.start import build_network
+from stemblend.training.config import TrainingConfig
+from stemblend.training.distributed import World
+from stemblend.training.loop import prepare, train
+from stemblend.training.run import Run
 
 CPU = torch.device("cpu")
-FNN_3 = FNNConfig(layers=3, context=1, n_fft=64, hop=32, sample_rate=RATE)
+SYSTEM_3 = {"layers": 3, "context": 1, "n_fft": 64, "hop": 32, "sample_rate": RATE}
+FNN_3 = FNNConfig.model_validate(SYSTEM_3)
+STEPS = TrainingConfig.model_fields["steps"].default
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +52,26 @@ LAYERWISE = {
 }
 
 
-def config_for(songs, layerwise=None, **changes):
-    changes = {"network": FNN_3, "validate_every": 5} | changes
-    return small_config(songs, layerwise=LAYERWISE | (layerwise or {}), **changes)
+def config_for(songs, layerwise=None, target="magnitude", **changes):
+    learning = {"frames": 20, "target": target, "layerwise": LAYERWISE | (layerwise or {})}
+    usual = {"method": "fnn", "system": SYSTEM_3, "learning": learning, "steps": STEPS}
+    return small_config(songs, **(usual | {"validate_every": 5} | changes))
+
+
+def run_of(config, cache):
+    return Run(config, cache, cache, CPU, World(), None)
+
+
+def network_of(run) -> FNN:
+    network = run.network()
+    assert isinstance(network, FNN)
+    return network
+
+
+def objective_of(layers, samples, chunk):
+    objective = Objective(samples, chunk, CPU)
+    objective.layers = nn.ModuleList(layers)
+    return objective
 
 
 def log_of(folder):
@@ -136,11 +159,11 @@ def test_a_linear_map_is_learnt_by_the_first_layer():
 @pytest.mark.parametrize("chunk", [64, 1000])
 def test_chunks_sum_up_to_the_whole_batch(chunk):
     samples = made_up(np.random.default_rng(4), 500, 9, 8)
-    layers = [torch.nn.Linear(9, 8), torch.nn.Linear(8, 8)]
+    layers = [nn.Linear(9, 8), nn.Linear(8, 8)]
     parameters = [p for layer in layers for p in layer.parameters()]
-    objective = Objective(layers, samples, chunk, CPU)
+    objective = objective_of(layers, samples, chunk)
     found = objective()
-    gradients = [p.grad.clone() for p in parameters]
+    gradients = [p.grad.clone() for p in parameters if p.grad is not None]
     known = torch.arange(8) < samples.known[:, None]
     estimate = relu_layers([layer.double() for layer in layers], samples.inputs.double())
     wanted = ((estimate - samples.targets.double()) * known).square().sum() / 7
@@ -152,17 +175,21 @@ def test_chunks_sum_up_to_the_whole_batch(chunk):
 
 def test_no_evaluation_twice_at_the_same_place():
     samples = made_up(np.random.default_rng(5), 200, 9, 8)
-    layers = [torch.nn.Linear(9, 8)]
-    objective = Objective(layers, samples, 64, CPU)
+    layer = nn.Linear(9, 8)
+    objective = objective_of([layer], samples, 64)
     one = objective()
-    gradient = layers[0].weight.grad.clone()
+    gradient = layer.weight.grad
+    assert gradient is not None
+    gradient = gradient.clone()
     assert objective() is one
     assert objective.evaluations == 1
     with torch.no_grad():
-        layers[0].bias += 0.1
+        layer.bias.add_(0.1)
     assert objective() != one
     assert objective.evaluations == 2
-    assert not torch.equal(layers[0].weight.grad, gradient)
+    found = layer.weight.grad
+    assert found is not None
+    assert not torch.equal(found, gradient)
 
 
 def test_lbfgs_finds_the_least_squares_fit():
@@ -170,9 +197,9 @@ def test_lbfgs_finds_the_least_squares_fit():
     rng = np.random.default_rng(6)
     samples = made_up(rng, 300, 6, 8)
     samples.targets.add_(10)  # far from zero: the ReLU is the identity
-    layer = torch.nn.Linear(6, 8)
-    torch.nn.init.constant_(layer.bias, 10)
-    objective = Objective([layer], samples, 128, CPU)
+    layer = nn.Linear(6, 8)
+    nn.init.constant_(layer.bias, 10)
+    objective = objective_of([layer], samples, 128)
     optimiser = make_lbfgs(layer.parameters(), 10)
     errors = []
     for _ in range(60):
@@ -188,88 +215,90 @@ def test_lbfgs_finds_the_least_squares_fit():
     assert errors[-1] == pytest.approx(objective().item(), rel=1e-5)
 
 
-def source_of(config):
-    songs, _ = load_collections(
-        config.data,
-        config.network.sample_rate,
-        config.hold_out_every,
-        config.data[0].path.parent / "cache",
-    )
-    length = samples_module.sample_length(config.network)
-    return ExcerptSource(songs, config.targets, config.augmentation, length, RATE)
+def mixer_of(config, cache):
+    run = run_of(config, cache)
+    network = network_of(run)
+    songs, _ = run.songs(network.config.sample_rate)
+    return run.mixer(songs, samples_module.sample_length(network.config), RATE)
 
 
-def test_a_sample_is_what_the_paper_says(songs):
+def test_a_sample_is_what_the_paper_says(songs, cache):
     """Equation 3, with numpy's FFT of frames cut by hand."""
     config = config_for(songs)
-    source, network = source_of(config), FNN(FNN_3)
-    x, s, known, baseline = draw_block(network, source, np.random.default_rng(7), 40, "magnitude")
-    batch = source.draw(np.random.default_rng(7), 40)
+    mixer, network = mixer_of(config, cache), FNN(FNN_3)
+    x, s, known, baseline = draw_block(network, mixer, np.random.default_rng(7), 40)
+    batch = mixer.draw(np.random.default_rng(7), 40)
     window = np.hanning(65)[:-1]
-    frames = np.stack([batch.mixture[:, 0, k * 64 : k * 64 + 64] for k in range(3)], 1)
-    heard = np.abs(np.fft.rfft(frames * window))
-    gamma = np.linalg.norm(heard, axis=2).mean(1)[:, None] / np.sqrt(33)
-    wanted = np.abs(np.fft.rfft(batch.targets[:, 0, 0, 64:128] * window))
-    np.testing.assert_allclose(x, heard.reshape(40, -1) / gamma, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(s, wanted / gamma, rtol=1e-3, atol=1e-4)
+    left = batch.mixture[:, 0].numpy()
+    frames = np.stack([left[:, k * 64 : k * 64 + 64] for k in range(3)], 1)
+    mixture = np.abs(np.fft.rfft(frames * window))
+    gamma = np.linalg.norm(mixture, axis=2).mean(1)[:, None] / np.sqrt(33)
+    target = np.abs(np.fft.rfft(batch.targets[:, 0, 0, 64:128].numpy() * window))
+    np.testing.assert_allclose(x, mixture.reshape(40, -1) / gamma, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(s, target / gamma, rtol=1e-3, atol=1e-4)
     # songs at 8 kHz: what a resampler rolls off at the very end counts as unknown
     assert (known == 31).all()
-    assert baseline == pytest.approx(np.square((wanted - heard[:, 1]) / gamma)[:, :31].sum(), 1e-3)
+    error = np.square((target - mixture[:, 1]) / gamma)
+    assert baseline == pytest.approx(error[:, :31].sum(), 1e-3)
 
 
-def test_targets_in_phase_are_not_negative(songs):
-    config = config_for(songs)
+def test_targets_in_phase_are_not_negative(songs, cache):
+    network = FNN(FNN_3, FNNLearning(target="phase"))
     rng = np.random.default_rng(8)
-    _, s, _, _ = draw_block(FNN(FNN_3), source_of(config), rng, 200, "phase")
+    _, s, _, _ = draw_block(network, mixer_of(config_for(songs), cache), rng, 200)
     assert s.min() == 0
     assert s.max() > 0.1
 
 
-def test_a_low_band_recording_says_nothing_of_the_high_band(songs):
-    network = FNN_3.model_copy(update={"sample_rate": 2 * RATE})
-    config = config_for(songs, network=network)
-    rng = np.random.default_rng(9)
-    _, _, known, _ = draw_block(FNN(network), source_of(config), rng, 20, "magnitude")
+def test_a_low_band_recording_says_nothing_of_the_high_band(songs, cache):
+    config = config_for(songs, system=SYSTEM_3 | {"sample_rate": 2 * RATE})
+    network = network_of(run_of(config, cache))
+    _, _, known, _ = draw_block(network, mixer_of(config, cache), np.random.default_rng(9), 20)
     # 95 % of 4 kHz, at 250 Hz a bin
     assert (known == 16).all()
 
 
-def test_what_lies_above_a_cutoff_is_silent(songs):
-    config = config_for(songs, augmentation={"narrow": 1.0})
-    network = FNN(FNN_3)
-    x, s, _, _ = draw_block(network, source_of(config), np.random.default_rng(10), 30, "magnitude")
-    cutoff = source_of(config).draw(np.random.default_rng(10), 30).cutoff
-    above = torch.linspace(0, RATE / 2, 33) >= torch.from_numpy(cutoff)[:, None]
-    assert above.any()
-    assert (x.unflatten(1, (3, 33)).transpose(0, 1)[:, above] == 0).all()
-    assert (s[above] == 0).all()
-    assert ((x > 0).sum(1) > 3).all()
+def test_samples_are_those_of_the_augmented_waveforms(songs, cache):
+    """Low-pass and equaliser change the excerpts that the mixer draws."""
+    for augmentation in ({}, {"equaliser_db": 6.0}, {"narrow": 1.0}):
+        config = config_for(songs, augmentation=augmentation)
+        mixer, network = mixer_of(config, cache), FNN(FNN_3)
+        x, *_ = draw_block(network, mixer, np.random.default_rng(10), 30)
+        batch = mixer.draw(np.random.default_rng(10), 30)
+        frames = FNN_3.stft.forward(batch.mixture[:, 0])[..., 1:6]
+        torch.testing.assert_close(x, network.supervectors(frames.abs())[0][:, 0])
 
 
 def test_samples_are_shared_by_those_who_draw_the_same(songs, tmp_path):
     """By networks of any depth; not by other songs, settings, numbers of samples, or PCAs."""
-    config = config_for(songs, network=SMALL_FNN)
-    data, _ = load_collections(
-        config.data, config.network.sample_rate, config.hold_out_every, tmp_path
-    )
+    small = SYSTEMS["fnn"]
+    data, _ = run_of(config_for(songs), tmp_path).songs(RATE)
 
-    def key(data=data, count=10, shift=0.0, **changes):
-        changed = config_for(songs, **({"network": SMALL_FNN} | changes))
-        network = build_network(changed)
+    def key(data=data, count=10, shift=0.0, **changes: Any):
+        run = run_of(config_for(songs, **dict[str, Any](system=small) | changes), tmp_path)
+        network = network_of(run)
         network.pca_mean.add_(shift)
-        return samples_module.samples_key(changed, network, data, count)
+        return samples_module.samples_key(run, network, data, count)
 
-    deeper = SMALL_FNN.model_copy(update={"layers": 3})
-    assert key() == key(network=deeper) == key(steps=99, precision="bfloat16")
+    assert key() == key(system=small | {"layers": 3}) == key(steps=99, precision="bfloat16")
     fewer = [(weight, collection[1:]) for weight, collection in data]
-    others = {key(data=fewer), key(count=11), key(shift=1), key(seed=1), key(source="bass")}
-    assert len(others | {key()}) == 6
+    others = [
+        key(data=fewer),
+        key(count=11),
+        key(shift=1),
+        key(seed=1),
+        key(sources=["bass"]),
+        key(target="phase"),
+        key(augmentation={"drop": 0.5}),
+        key(system=small | {"pca": 41}),
+    ]
+    assert len({*others, key()}) == 9
 
 
 def test_an_interrupted_draw_goes_on(songs, tmp_path, monkeypatch):
     monkeypatch.setattr(samples_module, "_BLOCK", 50)
     monkeypatch.setattr(samples_module, "_BLOCKS_BETWEEN_SAVES", 2)
-    source, network = source_of(config_for(songs)), FNN(FNN_3)
+    mixer, network = mixer_of(config_for(songs), tmp_path), FNN(FNN_3)
 
     def stop(done, count):
         assert count == 330
@@ -277,40 +306,39 @@ def test_an_interrupted_draw_goes_on(songs, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        draw_samples(network, source, 330, 0, tmp_path / "broken", progress=stop)
-    resumed = draw_samples(network, source, 330, 0, tmp_path / "broken")
-    whole = draw_samples(network, source, 330, 0, tmp_path / "whole")
+        draw_samples(network, mixer, 330, 0, tmp_path / "broken", progress=stop)
+    resumed = draw_samples(network, mixer, 330, 0, tmp_path / "broken")
+    whole = draw_samples(network, mixer, 330, 0, tmp_path / "whole")
     assert torch.equal(resumed.inputs, whole.inputs)
     assert torch.equal(resumed.targets, whole.targets)
     assert torch.equal(resumed.known, whole.known)
     assert resumed.baseline == whole.baseline
     # a third call takes what is there
     calls = []
-    draw_samples(network, source, 330, 0, tmp_path / "whole", progress=lambda *a: calls.append(a))
+    draw_samples(network, mixer, 330, 0, tmp_path / "whole", progress=lambda *a: calls.append(a))
     assert not calls
 
 
-def test_a_full_disk_is_told_before_drawing(songs, tmp_path, monkeypatch):
+def test_a_full_disk_is_told_before_drawing(songs, cache, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(samples_module.shutil, "disk_usage", lambda _: usage(10, 10, 0))
-    source, network = source_of(config_for(songs)), FNN(FNN_3)
+    mixer, network = mixer_of(config_for(songs), cache), FNN(FNN_3)
     with pytest.raises(DataError, match=r"1000000 samples take 0\.3 GB.*train on fewer"):
-        draw_samples(network, source, 1_000_000, 0, tmp_path / "samples")
+        draw_samples(network, mixer, 1_000_000, 0, tmp_path / "samples")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("pca", [None, 40])
 def test_the_error_never_rises(songs, cache, tmp_path, pca, precision):
     """Neither in an iteration nor when a layer is added, and the estimates are worth something."""
-    network = FNN_3.model_copy(update={"pca": pca})
-    config = config_for(songs, network=network, precision=precision)
+    config = config_for(songs, system=SYSTEM_3 | {"pca": pca}, precision=precision)
     reports = []
-    weights = train_layerwise(config, tmp_path / "run", cache=cache, progress=reports.append)
+    weights = train(config, tmp_path / "run", cache=cache, progress=reports.append)
     log = log_of(tmp_path / "run")
     # a stage ends early where no step lowers the error, as rounding decides
     steps = [entry["step"] for entry in log]
     assert steps == list(range(1, len(steps) + 1))
-    assert 3 * 7 <= len(steps) <= 3 * 7 + 4
+    assert 3 * 5 <= len(steps) <= 3 * 7 + 4
     assert [e["layers"] for e in log if e["iteration"] == 0] == [1, 2, 3]
     errors = [entry["error"] for entry in log]
     assert never_rises(errors)
@@ -320,8 +348,8 @@ def test_the_error_never_rises(songs, cache, tmp_path, pca, precision):
     assert (reports[-1].step, reports[-1].steps) == (len(steps), 25)
     # the song has no `other`, and its vocals are 8 dB below the mixture
     assert reports[-1].best > 0
-    found = load_network(weights)
-    assert found.config == network.model_copy(update={"pca": None})
+    found = load_network(weights, FNN)
+    assert found.config == FNN_3.model_copy(update={"sources": ("vocals",)})
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -333,7 +361,7 @@ def test_bad_initial_weights_give_way_to_a_copy(songs, cache, tmp_path, monkeypa
         return weight, bias + (100 if weight.shape[0] == weight.shape[1] else 0)
 
     monkeypatch.setattr(layerwise_module, "fit_layer", rounded)
-    train_layerwise(config_for(songs, precision=precision), tmp_path / "run", cache=cache)
+    train(config_for(songs, precision=precision), tmp_path / "run", cache=cache)
     log = log_of(tmp_path / "run")
     assert never_rises([entry["error"] for entry in log])
     added = [number for number, entry in enumerate(log) if entry["iteration"] == 0]
@@ -355,7 +383,7 @@ def test_an_iteration_for_the_worse_is_taken_back(songs, cache, tmp_path, monkey
         return closure()
 
     monkeypatch.setattr(torch.optim.LBFGS, "step", astray)
-    train_layerwise(config_for(songs), tmp_path / "run", cache=cache)
+    train(config_for(songs), tmp_path / "run", cache=cache)
     errors = [entry["error"] for entry in log_of(tmp_path / "run")]
     assert len(errors) == 25
     assert never_rises(errors)
@@ -363,14 +391,16 @@ def test_an_iteration_for_the_worse_is_taken_back(songs, cache, tmp_path, monkey
 
 def test_what_was_stored_is_the_trained_network(songs, cache, tmp_path):
     """Without validation songs the weights are the last ones, and their error is the log's."""
-    config = config_for(songs, network=SMALL_FNN, data=[{"path": songs}])
-    weights = train_layerwise(config, tmp_path / "run", cache=cache)
-    data, _ = load_collections(
-        config.data, config.network.sample_rate, config.hold_out_every, cache
-    )
-    network = build_network(config)
-    samples = open_samples(config, network, data, 300, cache)
-    stored = load_network(weights)
+    config = config_for(songs, system=SYSTEMS["fnn"], data=[{"path": songs}])
+    drawn = []
+    weights = train(config, tmp_path / "run", cache=cache, decoding=lambda *a: drawn.append(a))
+    assert (300, 300) in drawn
+    run = run_of(config, cache)
+    network = network_of(run)
+    data, _ = run.songs(RATE)
+    prepare(run, network, run.mixer(data, network.segment, RATE))
+    samples = open_samples(run, network, data, 300)
+    stored = load_network(weights, FNN)
     # back from the PCA's coordinates, in which the samples are
     vectors = samples.inputs.float() @ network.pca_basis + network.pca_mean
     error = (stored.from_supervectors(vectors) - samples.targets).square()
@@ -379,11 +409,11 @@ def test_what_was_stored_is_the_trained_network(songs, cache, tmp_path):
     assert found.item() == pytest.approx(log_of(tmp_path / "run")[-1]["error"], rel=1e-4)
 
 
-@pytest.mark.parametrize("network", [FNN_3, SMALL_FNN])
-def test_a_stopped_run_resumes_bit_for_bit(songs, cache, tmp_path, network):
+@pytest.mark.parametrize("system", [SYSTEM_3, SYSTEMS["fnn"]])
+def test_a_stopped_run_resumes_bit_for_bit(songs, cache, tmp_path, system):
     """Wherever it stopped: between layers, between iterations, more than once."""
-    config = config_for(songs, network=network, validate_every=2, checkpoint_minutes=0)
-    unbroken = train_layerwise(config, tmp_path / "unbroken", cache=cache)
+    config = config_for(songs, system=system, validate_every=2, checkpoint_minutes=0)
+    unbroken = train(config, tmp_path / "unbroken", cache=cache)
     for step in (3, 7, 8, 17):
 
         def stop(report, step=step):
@@ -391,8 +421,8 @@ def test_a_stopped_run_resumes_bit_for_bit(songs, cache, tmp_path, network):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train_layerwise(config, tmp_path / "broken", cache=cache, progress=stop)
-    resumed = train_layerwise(config, tmp_path / "broken", cache=cache)
+            train(config, tmp_path / "broken", cache=cache, progress=stop)
+    resumed = train(config, tmp_path / "broken", cache=cache)
     one, other = load_file(unbroken), load_file(resumed)
     assert all(torch.equal(one[name], other[name]) for name in one)
     logs = [log_of(tmp_path / name) for name in ("unbroken", "broken")]
@@ -402,9 +432,9 @@ def test_a_stopped_run_resumes_bit_for_bit(songs, cache, tmp_path, network):
 
 def test_a_finished_run_goes_on_with_more_iterations(songs, cache, tmp_path):
     more = config_for(songs, {"final_iterations": 9})
-    long = train_layerwise(more, tmp_path / "long", cache=cache)
-    train_layerwise(config_for(songs), tmp_path / "short", cache=cache)
-    longer = train_layerwise(more, tmp_path / "short", cache=cache)
+    long = train(more, tmp_path / "long", cache=cache)
+    train(config_for(songs), tmp_path / "short", cache=cache)
+    longer = train(more, tmp_path / "short", cache=cache)
     one, other = load_file(long), load_file(longer)
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -413,7 +443,7 @@ def test_random_weights_are_a_worse_start(songs, cache, tmp_path):
     ends = {}
     for start in ("least-squares", "random"):
         config = config_for(songs, {"start": start, "layer_iterations": 3, "final_iterations": 0})
-        train_layerwise(config, tmp_path / start, cache=cache)
+        train(config, tmp_path / start, cache=cache)
         ends[start] = [entry["error"] for entry in log_of(tmp_path / start)]
     assert ends["least-squares"][0] < ends["random"][0]
     assert ends["least-squares"][-1] < ends["random"][-1]
@@ -422,7 +452,7 @@ def test_random_weights_are_a_worse_start(songs, cache, tmp_path):
 def test_a_run_that_cannot_improve_ends(songs, cache, tmp_path, monkeypatch):
     """A step that leaves everything as it is ends the stage after a second try."""
     monkeypatch.setattr(torch.optim.LBFGS, "step", lambda self, closure: closure())
-    train_layerwise(config_for(songs), tmp_path / "run", cache=cache)
+    train(config_for(songs), tmp_path / "run", cache=cache)
     assert len(log_of(tmp_path / "run")) == 3 + 3
 
 
@@ -430,32 +460,86 @@ def test_shallow_networks_share_their_weights():
     network = FNN(FNN_3)
     shallow = truncated(network, 2)
     with torch.no_grad():
-        network.layers[1].weight.fill_(2)
+        cast(nn.Linear, network.layers[1]).weight.fill_(2)
     assert len(shallow.layers) == 2
-    assert torch.equal(shallow.layers[1].weight, network.layers[1].weight)
+    for ours, theirs in zip(shallow.layers.parameters(), network.layers.parameters(), strict=False):
+        assert torch.equal(ours, theirs)
 
 
-def test_what_cannot_be_grown_is_told(songs, tmp_path, monkeypatch):
-    for config in (config_for(songs, network=SMALL_BLSTM), small_config(songs, network=FNN_3)):
-        with pytest.raises(DataError, match=r"only an fnn with a \[layerwise\] table"):
-            train_layerwise(config, tmp_path / "a")
-    config = config_for(songs, augmentation={"equaliser_db": 3.0})
-    with pytest.raises(DataError, match="set equaliser_db to 0"):
-        train_layerwise(config, tmp_path / "b")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.mark.parametrize("looks", [4, 16])
+def test_a_run_stops_in_time_and_goes_on(songs, cache, tmp_path, monkeypatch, looks):
+    """With the weights so far, of fewer layers where not all are there yet."""
+    config = config_for(songs)
+    unbroken = train(config, tmp_path / "unbroken", cache=cache)
+    # a clock that moves by a second whenever the run looks at it
+    clock = SimpleNamespace(monotonic=count().__next__)
+    with monkeypatch.context() as patched:
+        patched.setattr("stemblend.training.run.time", clock)
+        early = train(config, tmp_path / "run", cache=cache, minutes=looks / 60)
+    before = log_of(tmp_path / "run")
+    assert 1 < len(before) < 21
+    assert len(load_network(early, FNN).layers) == before[-1]["layers"]
+    resumed = train(config, tmp_path / "run", cache=cache)
+    assert log_of(tmp_path / "run")[: len(before)] == before
+    one, other = load_file(unbroken), load_file(resumed)
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_cannot_be_trained_layer_by_layer_is_told(songs, cache, tmp_path):
+    plain = small_config(songs, method="fnn")
+    with pytest.raises(DataError, match=r"needs a \[learning\.layerwise\] table"):
+        train_layerwise(run_of(plain, tmp_path))
+    blstm = config_for(songs, method="blstm", system=SYSTEMS["blstm"])
+    with pytest.raises(DataError, match=r"\[learning\] .*layerwise"):
+        train(blstm, tmp_path / "a", cache=cache)
+    with pytest.raises(DataError, match="--steps counts mini-batches"):
+        train(config_for(songs, steps=5), tmp_path / "b", cache=cache)
+    with pytest.raises(DataError, match="leave out start"):
+        train(config_for(songs, start=tmp_path / "weights"), tmp_path / "c", cache=cache)
+    with pytest.raises(DataError, match=r"\[system\] .*sources"):
+        train(config_for(songs, sources=["vocals", "bass"]), tmp_path / "d", cache=cache)
+    two = Run(config_for(songs), tmp_path, cache, CPU, World(0, 2), None)
     with pytest.raises(DataError, match="without torchrun"):
-        train_layerwise(config_for(songs), tmp_path / "c")
+        train_layerwise(two)
 
 
 def test_a_checkpoint_of_another_run_is_refused(songs, cache, tmp_path):
-    one, two = (config_for(songs, {"layer_iterations": number}) for number in (1, 2))
-    train_layerwise(one, tmp_path / "run", cache=cache)
-    with pytest.raises(DataError, match="a run with other settings"):
-        train_layerwise(two, tmp_path / "run", cache=cache)
-    network = build_network(config_for(songs, network=SMALL_FNN))
-    before = layerwise_module.decisive(one, network)
-    network.pca_mean.add_(1)
-    assert layerwise_module.decisive(one, network) != before
+    config = config_for(songs, {"layer_iterations": 1, "final_iterations": 0})
+    train(config, tmp_path / "run", cache=cache)
+
+    def layerwise(**changes):
+        return config.learning | {"layerwise": config.learning["layerwise"] | changes}
+
+    others = {
+        "learning": {"learning": layerwise(layer_iterations=2)},
+        "learning_rate": {"learning_rate": 0.1},
+        "seed": {"seed": 1},
+        "augmentation": {"augmentation": {"drop": 0.5}},
+        "sources": {"sources": ("bass",)},
+        "data": {"data": ({"path": songs},)},
+        "system": {"system": SYSTEM_3 | {"layers": 2}},
+        "precision": {"precision": "bfloat16"},
+    }
+    for name, change in others.items():
+        other = TrainingConfig.model_validate(config.model_dump() | change)
+        with pytest.raises(DataError, match=f"belongs to a run with another {name};"):
+            train(other, tmp_path / "run", cache=cache)
+    # a default that is written out is no other setting
+    written = config.model_copy(update={"learning": layerwise(start="least-squares")})
+    train(written, tmp_path / "run", cache=cache)
     (tmp_path / "run/checkpoint.safetensors").write_bytes(b"nothing of use")
     with pytest.raises(DataError, match=r"checkpoint\.safetensors is no readable checkpoint"):
-        train_layerwise(one, tmp_path / "run", cache=cache)
+        train(config, tmp_path / "run", cache=cache)
+
+
+def test_a_resumed_run_has_the_pca_that_it_began_with(songs, tmp_path):
+    """Even where the cache is gone, and another PCA would be fitted."""
+    config = config_for(songs, system=SYSTEMS["fnn"])
+    more = config_for(songs, {"final_iterations": 9}, system=SYSTEMS["fnn"])
+    train(config, tmp_path / "run", cache=tmp_path / "cache")
+    path = tmp_path / "run/checkpoint.safetensors"
+    before = load_file(path)["network.pca_basis"]
+    train(more, tmp_path / "run", cache=tmp_path / "other")
+    assert torch.equal(load_file(path)["network.pca_basis"], before)
+    assert not list((tmp_path / "other").glob("prepared-*"))

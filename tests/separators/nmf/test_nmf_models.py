@@ -10,10 +10,10 @@ import torch
 from stemblend.api import separate
 from stemblend.datasets.folder import find_tracks
 from stemblend.errors import ModelError
-from stemblend.evaluation.run import evaluate
 from stemblend.interfaces import SOURCES
-from stemblend.models.export import save_factorisation_model
+from stemblend.models.export import save_model
 from stemblend.models.registry import find_model, load, own_filter
+from stemblend.separators.nmf.examples import NMFLearning
 from stemblend.separators.nmf.model import Factorisation, NMFConfig, save_factorisation
 from stemblend.separators.nmf.separator import NMFSeparator
 from stemblend.separators.nmf.training import train_snmf
@@ -37,25 +37,25 @@ def small(tmp_path) -> Path:
     model = Factorisation.supervised(config, bases / bases.norm(dim=0))
     save_factorisation(model, tmp_path / "weights.safetensors", {})
     path = tmp_path / "small.toml"
-    save_factorisation_model(path, tmp_path / "weights.safetensors", config.sources)
+    save_model(path, "nmf", {"bases": tmp_path / "weights.safetensors"}, sources=config.sources)
     return path
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped(name):
     model = find_model(name)
-    assert model.file.kind == "factorisation"
+    assert model.file.method == "nmf"
     assert model.sources == SOURCES
     assert set(model.file.sha256) == {path.name for path in model.weight_files}
-    assert model.file.filter == "none"
     assert model.file.licence == "CC BY-NC-SA 4.0"
     assert set(model.file.scores["3 test songs, mean SDR"]) == {*SOURCES, "accompaniment"}
-    card = model.path.with_suffix(".md").read_text()
+    card = Path(str(model.path)).with_suffix(".md").read_text()
     assert "## Training data" in card
     assert "## Scores" in card
     separator = load(name)
     assert isinstance(separator, NMFSeparator)
     assert separator.sources == SOURCES
+    assert own_filter(separator) == "none"
 
 
 def test_shipped_weights_are_small():
@@ -97,13 +97,13 @@ def test_a_source_that_was_silent_in_training(tmp_path):
             soundfile.write(tmp_path / f"songs/{song}/{source}.wav", wave, 44100)
     model = train_snmf(
         find_tracks(tmp_path / "songs"),
+        ("vocals", "drums"),
         NMFConfig(atoms=2, n_fft=64, hop=32),
-        sources=("vocals", "drums"),
-        iterations=2,
+        NMFLearning(updates=2),
     )
     weights, path = tmp_path / "w.safetensors", tmp_path / "m.toml"
     save_factorisation(model, weights, {}, bits=16)
-    save_factorisation_model(path, weights, model.config.sources)
+    save_model(path, "nmf", {"bases": weights}, sources=model.config.sources)
     assert find_model(path).sources == ("vocals", "drums")
     stems = separate(noise(), 44100, path)
     assert set(stems) == {"vocals", "drums"}
@@ -113,7 +113,7 @@ def test_a_source_that_was_silent_in_training(tmp_path):
 
 def test_a_model_file_of_one_s_own(small):
     model = find_model(small)
-    assert (model.sources, model.file.filter) == (("vocals", "drums"), "none")
+    assert model.sources == ("vocals", "drums")
     assert [file.name for file in model.weight_files] == ["weights.safetensors"]
     separator = load(small)
     assert own_filter(separator) == "none"
@@ -122,11 +122,23 @@ def test_a_model_file_of_one_s_own(small):
     np.testing.assert_allclose(np.stack(list(stems.values())), separator.estimate(song), atol=1e-6)
 
 
+def test_a_model_file_of_version_0_1_is_read(small):
+    old = small.with_name("old.toml")
+    old.write_text(
+        'kind = "factorisation"\nfactorisation = "weights.safetensors"\n'
+        'sources = ["vocals", "drums"]\nfilter = "none"\n'
+    )
+    assert find_model(old).weight_files == (small.with_name("weights.safetensors"),)
+    song = noise()
+    np.testing.assert_array_equal(load(old).estimate(song), load(small).estimate(song))
+
+
 def test_member_of_a_blend(small):
     blend = small.with_name("blend.toml")
     blend.write_text(
-        'kind = "blend"\nfilter = "none"\nmembers = ["small.toml", "mixture"]\n'
-        "[weights]\nvocals = [0.75, 0.25]\nbass = [0, 1]\ndrums = [0.5, 0.5]\nother = [0, 1]\n"
+        'method = "blend"\nfilter = "none"\n'
+        '[members."small.toml"]\nvocals = 0.75\ndrums = 0.5\n'
+        "[members.mixture]\nvocals = 0.25\nbass = 1\ndrums = 0.5\nother = 1\n"
     )
     song = noise()
     stems, own = separate(song, 44100, blend), separate(song, 44100, small)
@@ -136,6 +148,8 @@ def test_member_of_a_blend(small):
 
 def test_evaluated_like_any_other(small, tmp_path):
     import soundfile
+
+    from stemblend.evaluation.run import evaluate
 
     (tmp_path / "songs/one").mkdir(parents=True)
     for source, seed in (("vocals", 1), ("drums", 2)):
@@ -149,9 +163,10 @@ def test_evaluated_like_any_other(small, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('factorisation = "', 'factorisation = "no-', "is missing"),
+        ("weights.safetensors", "no-weights.safetensors", "is missing"),
         ('"drums"]', '"bass"]', "name these"),
-        ("sources", '[sha256]\n"F" = "0"\n[x]\nsources', "no model file"),
+        ("[weights]", "[x]", "no model file"),
+        ("bases", "network", "name it bases"),
     ],
 )
 def test_model_files_that_cannot_be_used(small, old, new, sentence):
@@ -162,7 +177,7 @@ def test_model_files_that_cannot_be_used(small, old, new, sentence):
 
 def test_a_model_file_without_weights(tmp_path):
     path = tmp_path / "bare.toml"
-    path.write_text('kind = "factorisation"\nsources = ["vocals"]\n')
+    path.write_text('method = "nmf"\nsources = ["vocals"]\n')
     with pytest.raises(ModelError, match="names no weight file"):
         load(path)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from stemblend.separators.nmf import unfolding
+from stemblend.separators.nmf.model import NMFConfig
 from stemblend.separators.nmf.reconstruction import error_gradient, filtered_error, source_parts
 from stemblend.separators.nmf.unfolding import Examples, network_error, network_gradient
 from stemblend.separators.nmf.updates import FLOOR, update_activations
@@ -28,17 +29,23 @@ def examples(context=1):
 
 
 def network(count, context=1):
+    """Layers, the reconstruction at the end."""
     layers = [draw(context * BINS, 7, seed=10 + number) for number in range(count)]
-    return layers, draw(BINS, 7, seed=20)
+    return [*layers, draw(BINS, 7, seed=20)]
+
+
+def settings(beta=1.0, sparsity=0.7):
+    """Sources of two, three and two atoms."""
+    songs = {source: tuple("abc"[:size]) for source, size in zip("xyz", SIZES, strict=True)}
+    return NMFConfig(songs=songs, atoms=1, beta=beta, sparsity=sparsity)
 
 
 @pytest.mark.parametrize("beta", [0, 0.5, 1, 1.5, 2, 2.5])
 @pytest.mark.parametrize("context", [1, 3])
 def test_gradients_equal_finite_differences(beta, context):
     lesson = examples(context)
-    layers, reconstruction = network(2, context)
-    settings = {"sizes": SIZES, "beta": beta, "sparsity": 0.7}
-    _, positives, negatives = network_gradient(lesson, layers, reconstruction, **settings)
+    layers = network(2, context)
+    _, positives, negatives = network_gradient(lesson, layers, settings(beta))
     rng = np.random.default_rng(0)
     for number in range(3):
         assert (positives[number] >= 0).all()
@@ -48,9 +55,9 @@ def test_gradients_equal_finite_differences(beta, context):
             place = tuple(int(rng.integers(size)) for size in gradient.shape)
             outcomes = []
             for step in (1e-6, -1e-6):
-                moved = [bases.clone() for bases in (*layers, reconstruction)]
+                moved = [bases.clone() for bases in layers]
                 moved[number][place] += step
-                outcomes.append(network_error(lesson, moved[:-1], moved[-1], **settings))
+                outcomes.append(network_error(lesson, moved, settings(beta)))
             slope = (outcomes[0] - outcomes[1]) / 2e-6
             assert float(gradient[place]) == pytest.approx(slope, rel=1e-5, abs=1e-7)
 
@@ -59,10 +66,9 @@ def test_gradients_equal_finite_differences(beta, context):
 def test_gradients_equal_autograd(beta, monkeypatch):
     monkeypatch.setattr(unfolding, "_BLOCK", 4)  # in blocks it must be the same
     lesson = examples()
-    layers, reconstruction = network(2)
-    settings = {"sizes": SIZES, "beta": beta, "sparsity": 0.7}
-    error, positives, negatives = network_gradient(lesson, layers, reconstruction, **settings)
-    leaves = [bases.clone().requires_grad_() for bases in (*layers, reconstruction)]
+    layers = network(2)
+    error, positives, negatives = network_gradient(lesson, layers, settings(beta))
+    leaves = [bases.clone().requires_grad_() for bases in layers]
     passed = lesson.activations
     for bases in leaves[:-1]:
         model = bases @ passed + FLOOR
@@ -84,13 +90,11 @@ def test_gradients_equal_autograd(beta, monkeypatch):
 def test_one_target_s_steps_are_those_of_discriminative_nmf():
     """Weninger et al. 2014, written out for the first of three sources."""
     lesson = examples()
-    reconstruction = network(0)[1]
+    (reconstruction,) = network(0)
     only = torch.zeros(3).double()
     only[0] = 1
     lesson = Examples(lesson.activations, lesson.magnitude, lesson.targets, only)
-    _, (positive,), (negative,) = network_gradient(
-        lesson, [], reconstruction, sizes=SIZES, beta=1, sparsity=0
-    )
+    _, (positive,), (negative,) = network_gradient(lesson, [reconstruction], settings(sparsity=0))
     own = reconstruction[:, :2] @ lesson.activations[:2]
     rest = reconstruction[:, 2:] @ lesson.activations[2:]
     whole, mixture, target = own + rest, lesson.magnitude, lesson.targets[0]
@@ -123,10 +127,7 @@ def test_silent_source_and_silent_mixture_are_finite():
     lesson.magnitude[:, 2] = 0
     lesson.activations[2:5] = 0
     lesson.activations[:, 2] = 0
-    layers, reconstruction = network(1)
-    error, positives, negatives = network_gradient(
-        lesson, layers, reconstruction, sizes=SIZES, beta=1, sparsity=5
-    )
+    error, positives, negatives = network_gradient(lesson, network(1), settings(sparsity=5))
     assert np.isfinite(error)
     for part in (*positives, *negatives):
         assert torch.isfinite(part).all()
@@ -145,11 +146,11 @@ def test_shares_of_the_model_sum_to_one():
 
 def test_forward_is_made_of_updates():
     lesson = examples()
-    layers, reconstruction = network(2)
+    *layers, reconstruction = network(2)
     passed = lesson.activations
     for bases in layers:
         passed = update_activations(lesson.magnitude, bases, passed, beta=1, sparsity=5)
     parts = source_parts(reconstruction, passed, SIZES)
     error = filtered_error(parts, lesson.magnitude, lesson.targets, lesson.weights)
-    settings = {"sizes": SIZES, "beta": 1, "sparsity": 5}
-    assert network_error(lesson, layers, reconstruction, **settings) == pytest.approx(float(error))
+    found = network_error(lesson, [*layers, reconstruction], settings(sparsity=5))
+    assert found == pytest.approx(float(error))

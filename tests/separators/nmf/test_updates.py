@@ -40,7 +40,7 @@ def test_equals_scikit_learn(beta):
     theirs, _, _ = non_negative_factorization(
         magnitude.mT.numpy(),
         H=bases.mT.numpy().copy(),
-        n_components=12,
+        n_components=12,  # pyright: ignore[reportArgumentType]
         init="custom",
         update_H=False,
         solver="mu",

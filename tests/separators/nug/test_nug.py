@@ -6,18 +6,17 @@ from stemblend.errors import ModelError
 from stemblend.filters import multichannel_wiener, posterior_mean, source_psd, spatial_covariance
 from stemblend.filters import tiles as blocks
 from stemblend.interfaces import SOURCES
+from stemblend.models.weights import load_network
 from stemblend.separation.pipeline import filtered_estimates, separate_stream
 from stemblend.separators.fnn.network import FNN, FNNConfig
-from stemblend.separators.magnitude_networks import NetworkSeparator
-from stemblend.separators.nug.network import (
-    SpectraConfig,
-    SpectraNetwork,
-    load_spectra,
-    save_spectra,
-)
+from stemblend.separators.fnn.separator import FNNSeparator
+from stemblend.separators.joined import Joined
+from stemblend.separators.nug.examples import levels
+from stemblend.separators.nug.network import NUGConfig, NUGNetwork
 from stemblend.separators.nug.separator import EMConfig, NUGSeparator, fit_model
-from stemblend.separators.oracles import make_oracle
+from stemblend.separators.oracles import Oracle
 from stemblend.spectral import STFT
+from stemblend.training.network import save_network
 
 RATE = 8000
 SMALL = {"n_fft": 128, "hop": 64, "sample_rate": RATE, "bandwidth": 3000, "hidden": (16, 16, 16)}
@@ -29,10 +28,10 @@ def noise(*shape, seed=0):
 
 def make_network(inputs=1, seed=0, **changes):
     """A network whose statistics are no trivial ones."""
-    config = SpectraConfig.model_validate({**SMALL, "inputs": inputs, "components": 10, **changes})
+    config = NUGConfig.model_validate({**SMALL, "inputs": inputs, "components": 10, **changes})
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    network = SpectraNetwork(config)
+    network = NUGNetwork(config)
     network.input_mean.uniform_(0, 1, generator=generator)
     network.input_scale.uniform_(0.5, 2, generator=generator)
     network.basis.copy_(torch.randn(network.basis.shape, generator=generator) / 20)
@@ -61,7 +60,7 @@ def images(sources=4, samples=6000):
 def test_with_oracle_spectra_it_is_the_oracle_of_the_multichannel_wiener_filter():
     stems = images()
     mixture = stems.sum(0)
-    oracle = make_oracle("mwf-oracle", dict(zip(SOURCES, stems, strict=True)), 44100)
+    oracle = Oracle("mwf-oracle", dict(zip(SOURCES, stems, strict=True)), 44100)
     stft = STFT(2048, 1024)
     truth = stft.forward(torch.from_numpy(stems))
     psd = source_psd(truth)
@@ -81,8 +80,7 @@ def test_with_oracle_spectra_it_is_the_oracle_of_the_multichannel_wiener_filter(
 def test_with_the_spectra_of_fnns_and_one_iteration_it_is_fnn_with_mwf():
     torch.manual_seed(0)
     config = FNNConfig(layers=2, context=1, sample_rate=RATE)
-    fnns = {source: FNN(config) for source in SOURCES}
-    separator = NetworkSeparator(fnns)
+    separator = Joined({source: FNNSeparator(FNN(config), source) for source in SOURCES})
     mixture = images().sum(0)
     stft = STFT(1024, 512)
     raw = stft.forward(torch.from_numpy(separator.estimate(mixture)))
@@ -156,6 +154,7 @@ def test_threads_do_not_change_the_result(monkeypatch):
 def test_spectra_that_are_zero_everywhere_do_no_harm():
     network, refiner = make_network(), make_network(4)
     for layer in (network.layers[-1], refiner.layers[-1]):
+        assert isinstance(layer, torch.nn.Linear)
         layer.weight.data.zero_()
         layer.bias.data.fill_(-1)
         layer.bias.data[::3] = 1
@@ -179,7 +178,7 @@ def test_a_long_song_is_separated_in_blocks_that_sum_to_it():
 def test_blocks_have_the_context_of_the_network():
     network = make_network()
     spectra = torch.rand(1, 1, 65, 40)
-    level = network.levels(spectra)
+    level = levels(spectra)
     whole = network.standardised(spectra / level)
     part = network.standardised(spectra[..., 10:30] / level)
     torch.testing.assert_close(
@@ -220,8 +219,8 @@ def test_what_lies_above_the_band_is_shared_like_what_lies_below():
 def test_weights_come_back(tmp_path, bits, tolerance):
     network = make_network(4)
     path = tmp_path / "nug.safetensors"
-    save_spectra(network, path, {"licence": "CC0"}, bits=bits)
-    loaded = load_spectra(path)
+    save_network(network, path, {"licence": "CC0"}, bits=bits)
+    loaded = load_network(path, NUGNetwork)
     assert loaded.config == network.config
     spectra = torch.rand(1, 4, 65, 20)
     expected = network(spectra)
@@ -231,18 +230,16 @@ def test_weights_come_back(tmp_path, bits, tolerance):
 
 def test_bad_weights_and_misplaced_networks_are_named(tmp_path):
     with pytest.raises(ModelError, match=r"none\.safetensors is missing"):
-        load_spectra(tmp_path / "none.safetensors")
+        load_network(tmp_path / "none.safetensors", NUGNetwork)
     (tmp_path / "text.safetensors").write_text("no weights")
     with pytest.raises(ModelError, match=r"text\.safetensors is damaged"):
-        load_spectra(tmp_path / "text.safetensors")
-    from stemblend.models.networks import save_network
-
+        load_network(tmp_path / "text.safetensors", NUGNetwork)
     other = tmp_path / "fnn.safetensors"
     save_network(FNN(FNNConfig(layers=1, context=0)), other, {})
-    with pytest.raises(ModelError, match=r"fnn\.safetensors does not hold a network of NUG"):
-        load_spectra(other)
+    with pytest.raises(ModelError, match=r"fnn\.safetensors holds no NUGNetwork"):
+        load_network(other, NUGNetwork)
     for networks in ([], [make_network(4)], [make_network(), make_network()]):
-        with pytest.raises(ModelError, match="NUG needs a network that hears the mixture"):
+        with pytest.raises(ModelError, match="NUG needs a network of the mixture"):
             NUGSeparator(networks)
     with pytest.raises(ModelError, match="different sample rates"):
         NUGSeparator([make_network(), make_network(4, n_fft=256)])

@@ -1,6 +1,6 @@
 """NUG as a model: files, what ships, members of blends, and odd songs."""
 
-import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +9,20 @@ import torch
 from stemblend.api import separate
 from stemblend.errors import ModelError
 from stemblend.interfaces import SOURCES
-from stemblend.models.export import save_nug
+from stemblend.models.export import save_model
 from stemblend.models.registry import find_model, load, own_filter, registry
 from stemblend.separators.blend.blend import Blend
-from stemblend.separators.nug.network import SpectraConfig, SpectraNetwork, save_spectra
-from stemblend.separators.nug.separator import VARIANTS, EMConfig, NUGSeparator
+from stemblend.separators.nug.network import NUGConfig, NUGNetwork
+from stemblend.separators.nug.separator import EMConfig, NUGSeparator
+from stemblend.training.network import save_network
 
+# networks and update of NUG1 to NUG4
+VARIANTS = {
+    "nug1": (1, "simplified"),
+    "nug2": (1, "weighted"),
+    "nug3": (2, "simplified"),
+    "nug4": (2, "weighted"),
+}
 SHIPPED = ("nug", *VARIANTS)
 SIZE = 5 * 2**20
 RATE = 8000
@@ -31,7 +39,7 @@ def small(tmp_path):
     torch.manual_seed(0)
     paths = []
     for number, inputs in enumerate((1, 4)):
-        config = SpectraConfig.model_validate(
+        config = NUGConfig.model_validate(
             {
                 "inputs": inputs,
                 "components": 4,
@@ -42,15 +50,17 @@ def small(tmp_path):
             }
         )
         paths.append(tmp_path / f"nug-{number}.safetensors")
-        save_spectra(SpectraNetwork(config), paths[-1], {})
+        save_network(NUGNetwork(config), paths[-1], {})
     path = tmp_path / "small.toml"
-    save_nug(path, paths, EMConfig(iterations=2, update="simplified", denominator="posterior"))
+    settings = EMConfig(iterations=2, update="simplified", denominator="posterior")
+    weights = {f"dnn-{number}": file for number, file in enumerate(paths)}
+    save_model(path, "nug", weights, sources=SOURCES, options=settings.model_dump())
     return path
 
 
 def test_a_model_file_comes_back(small):
     model = find_model(small)
-    assert model.file.kind == "nug"
+    assert model.file.method == "nug"
     assert model.sources == SOURCES
     assert [path.name for path in model.weight_files] == ["nug-0.safetensors", "nug-1.safetensors"]
     assert model.size > 1000
@@ -81,33 +91,46 @@ def test_it_may_be_a_member_of_a_blend(small):
 
 def test_bad_model_files_are_named(small, tmp_path):
     empty = tmp_path / "empty.toml"
-    empty.write_text('kind = "nug"\n')
-    with pytest.raises(ModelError, match=r"empty\.toml names no weight file.*train_nug\.py"):
+    empty.write_text('method = "nug"\n')
+    with pytest.raises(ModelError, match=r"empty\.toml names no weight file.*stemblend train"):
         load(empty)
     gone = tmp_path / "gone.toml"
-    gone.write_text('kind = "nug"\nspectra = ["gone.safetensors"]\n')
+    gone.write_text('method = "nug"\n[weights]\ndnn-0 = "gone.safetensors"\n')
     with pytest.raises(ModelError, match=r"gone\.safetensors is missing"):
         load(gone)
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(small.read_text().replace("simplified", "sideways"))
-    with pytest.raises(ModelError, match=r"wrong\.toml is no model file: em\.update"):
-        find_model(wrong)
+    with pytest.raises(ModelError, match=r"wrong\.toml: options: update"):
+        load(wrong)
+    misnamed = tmp_path / "misnamed.toml"
+    misnamed.write_text(small.read_text().replace("dnn-1", "network"))
+    with pytest.raises(ModelError, match=r"misnamed\.toml needs weight files dnn-0, dnn-1"):
+        load(misnamed)
+
+
+def test_a_model_file_of_version_0_1_is_read(small):
+    old = small.with_name("old.toml")
+    old.write_text(
+        'kind = "nug"\nspectra = ["nug-0.safetensors", "nug-1.safetensors"]\n[em]\niterations = 2\n'
+        'update = "simplified"\ndenominator = "posterior"\n'
+    )
+    song = noise()
+    np.testing.assert_array_equal(load(old).estimate(song), load(small).estimate(song))
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_what_ships_is_small_and_says_what_it_is(name):
     model = registry()[name]
-    assert model.file.kind == "nug"
+    assert model.file.method == "nug"
     assert model.file.licence
     assert model.file.training_data
-    assert model.file.filter == "none"
-    assert model.path.with_suffix(".md").exists()
+    assert own_filter(load(name)) == "none"
+    assert Path(str(model.path)).with_suffix(".md").exists()
     assert set(model.file.sha256) == {path.name for path in model.weight_files}
     assert model.size <= SIZE
     if name in VARIANTS:
         networks, update = VARIANTS[name]
-        settings = tomllib.loads(model.path.read_text())["em"]
-        assert (len(model.file.spectra), settings["update"]) == (networks, update)
+        assert (len(model.file.weights), model.file.options["update"]) == (networks, update)
 
 
 def test_the_shipped_model_separates_a_song():

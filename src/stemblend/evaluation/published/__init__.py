@@ -1,7 +1,4 @@
-"""Published results, reduced, that any report can set beside its own, and the songs they are on.
-
-The README in this folder says where the tables come from.
-"""
+"""Published results for comparison, and the songs of DSD100; the README here names the sources."""
 
 from pathlib import Path
 
@@ -27,16 +24,16 @@ _SPELLINGS = {
 
 
 def name_songs(rows: pl.DataFrame) -> pl.DataFrame:
-    """Call the songs of DSD100 by the names of their folders, and fill in artist and genre.
+    """Unify the names of the songs of DSD100, and fill in artist and genre.
 
-    The submissions to SiSEC 2016 do not agree on the names: half of them lack the number, and a
-    few are spelled as in MSD100. Other songs are left as they are.
+    The submissions to SiSEC 2016 differ in the names: half of them lack the number, and a few are
+    spelled as in MSD100. The unified name is that of the folder. Other songs are unchanged.
 
     Args:
         rows: with the columns `track`, `artist` and `genre`, text without nulls.
 
     Returns:
-        The same rows in the same order; an artist or genre that is given stays.
+        The same rows in the same order; a given artist or genre is kept.
     """
     key = pl.col("track").str.replace(_NUMBER, "")
     songs = pl.read_csv(DSD100_SONGS).select(key.alias("key"), pl.all().name.suffix("_known"))

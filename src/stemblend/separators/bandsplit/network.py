@@ -4,13 +4,13 @@ The spectrum is cut into bands that widen with frequency. One BLSTM, the same fo
 along time; another, the same for every frame, runs along the bands (Luo and Yu, *Music source
 separation with band-split RNN*, IEEE/ACM TASLP 2023, of which this is a small relative). Sharing
 makes the network small, and what it learns of one band it knows of all, which helps where
-recordings are few. All channels are heard at once, as what they have together and how they differ,
-and a source gets one mask for all of them.
+recordings are few. All channels are one input, as what they have together and how they differ, and
+a source gets one mask for all of them.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,12 +19,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from stemblend.interfaces import SOURCES
+from stemblend.mixing.batch import Batch
+from stemblend.separators.bandsplit.loss import mask_loss
 from stemblend.spectral.config import BandTransformConfig
+from stemblend.training.network import Learner, LearningConfig, TrainableNetwork, band_mask
 
 _SILENCE = 1e-5
 
+_SCALING_BATCHES = 10
+
 _FAINT = 1e-3
-"""Magnitude, relative to the excerpt's level, below which differences are not heard."""
+"""Magnitude, relative to the excerpt's level, below which differences do not count."""
 
 
 class BandSplitConfig(BandTransformConfig):
@@ -42,15 +47,14 @@ class BandSplitConfig(BandTransformConfig):
         sources: those that it estimates.
     """
 
-    kind: Literal["bandsplit"] = "bandsplit"
-    blocks: int = Field(default=6, ge=1)
-    features: int = Field(default=128, ge=1)
-    cells: int = Field(default=96, ge=1)
-    hidden: int = Field(default=128, ge=1)
-    bands: int = Field(default=26, ge=1)
-    narrowest: int = Field(default=6, ge=1)
-    n_fft: int = 4096
-    hop: int = 1024
+    blocks: int = Field(default=6, ge=1, le=64)
+    features: int = Field(default=128, ge=1, le=4096)
+    cells: int = Field(default=96, ge=1, le=4096)
+    hidden: int = Field(default=128, ge=1, le=4096)
+    bands: int = Field(default=26, ge=1, le=1024)
+    narrowest: int = Field(default=6, ge=1, le=4096)
+    n_fft: int = Field(default=4096, ge=2, le=2**16)
+    hop: int = Field(default=1024, ge=1, le=2**16)
     sources: tuple[str, ...] = SOURCES
 
     @property
@@ -75,12 +79,14 @@ class BandSplitConfig(BandTransformConfig):
             return np.concatenate([[0.0], np.cumsum(self.narrowest * factor**wider)])
 
 
-class BandSplit(nn.Module):
+class BandSplit(TrainableNetwork):
     """Spectrograms of mixtures to those of sources, by masks."""
 
-    def __init__(self, config: BandSplitConfig) -> None:
-        super().__init__()
-        self.config = config
+    Config = BandSplitConfig
+    config: BandSplitConfig
+
+    def __init__(self, config: BandSplitConfig, learning: LearningConfig | None = None) -> None:
+        super().__init__(config, learning)
         self.input_mean: Tensor
         self.input_scale: Tensor
         self.register_buffer("input_mean", torch.zeros(2, config.bins))
@@ -96,17 +102,48 @@ class BandSplit(nn.Module):
             _last(config.hidden, len(config.sources) * width) for width in widths
         )
 
+    @property
+    def segment(self) -> int:
+        """Samples of the learning frames."""
+        return (self.learning.frames - 1) * self.config.hop
+
+    def prepare(self, batches: Iterator[Batch], folder: Path) -> None:
+        """Fit the scaling to some mini-batches."""
+        forward = self.config.stft.forward
+        features = [
+            self.features(forward(batch.mixture)).flatten(0, 1)
+            for batch in islice(batches, _SCALING_BATCHES)
+        ]
+        self.standardise(torch.cat(features))
+
+    def start_from(self, earlier: Learner) -> None:
+        """Take the weights of an earlier network, which may estimate more sources."""
+        if isinstance(earlier, BandSplit) and set(self.config.sources) < set(
+            earlier.config.sources
+        ):
+            earlier = earlier.narrowed(self.config.sources)
+        super().start_from(earlier)
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """The error in dB below the mixture, see `stemblend.separators.bandsplit.loss`."""
+        forward, bins = self.config.stft.forward, self.config.stft.bins
+        mixture = forward(batch.mixture)
+        known = band_mask(batch.bandwidth, self.config.sample_rate, bins)
+        masks = self.masks(self.features(mixture))
+        return mask_loss(masks, mixture, forward(batch.targets), known, self.config.sources)
+
+    def separate(
+        self, mixture: Float[Tensor, "batch channels samples"]
+    ) -> Float[Tensor, "batch sources channels samples"]:
+        """Estimate the waveforms of its sources, with the mixture's phase."""
+        stft = self.config.stft
+        return stft.inverse(self(stft.forward(mixture)), mixture.shape[-1])
+
     def narrowed(self, sources: Sequence[str]) -> "BandSplit":
-        """The same network without the masks of other sources.
-
-        Args:
-            sources: some of its own.
-
-        Returns:
-            A network whose weights are copies.
+        """A copy of the network without the masks of other sources.
 
         Raises:
-            ValueError: if it does not estimate one of them.
+            ValueError: if it does not estimate one of `sources`.
         """
         rows = [self.config.sources.index(source) for source in sources]
         fewer = BandSplit(self.config.model_copy(update={"sources": tuple(sources)}))
@@ -120,8 +157,8 @@ class BandSplit(nn.Module):
 
     def features(
         self, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch frames 4 seen"]:
-        """What the network hears of a mixture.
+    ) -> Float[Tensor, "batch frames 4 used"]:
+        """The network's input from a mixture.
 
         Magnitudes (root of the mean power of all channels) relative to the excerpt's level; the
         logarithms of these; the first channel's power over that mean, less 1; and the power of
@@ -131,15 +168,12 @@ class BandSplit(nn.Module):
         The level is the mean magnitude, each weighted by itself, so that silence around the sound
         does not count.
 
-        Args:
-            mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
-
         Returns:
-            `(batch, frames, 4, seen)`: no units, the third between −1 and one less than there are
-            channels, the fourth between −1 and 0.
+            Numbers without units, the third between −1 and one less than there are channels, the
+            fourth between −1 and 0.
         """
-        seen = mixture[:, :, : self.config.bins].transpose(2, 3)
-        power = seen.real.square() + seen.imag.square()
+        used = mixture[:, :, : self.config.bins].transpose(2, 3)
+        power = used.real.square() + used.imag.square()
         mean = power.mean(1)
         magnitude = mean.sqrt()
         over = (1, 2)
@@ -147,13 +181,13 @@ class BandSplit(nn.Module):
         level = level.clamp_min(_SILENCE)
         floor = (_FAINT * level).square()
         mean = mean + floor
-        common = seen.mean(1)
+        common = used.mean(1)
         coherence = (common.real.square() + common.imag.square() + floor) / mean - 1
         share = (power[:, 0] + floor) / mean - 1
         magnitude = magnitude / level
         return torch.stack([magnitude, torch.log(magnitude + _FAINT), share, coherence], 2)
 
-    def standardise(self, features: Float[Tensor, "frames 4 seen"]) -> None:
+    def standardise(self, features: Float[Tensor, "frames 4 used"]) -> None:
         """Set mean and deviation of the input from rows of `features` of many mixtures.
 
         Only magnitudes and logarithms are scaled; the others lie between fixed bounds.
@@ -165,16 +199,9 @@ class BandSplit(nn.Module):
         self.input_scale.copy_(1 / torch.maximum(deviation, floor))
 
     def masks(
-        self, features: Float[Tensor, "batch frames 4 seen"]
-    ) -> Float[Tensor, "batch frames sources seen"]:
-        """Masks between 0 and 1 for the bins that the network looks at.
-
-        Args:
-            features: of mixtures, see `features`.
-
-        Returns:
-            `(batch, frames, sources, seen)`.
-        """
+        self, features: Float[Tensor, "batch frames 4 used"]
+    ) -> Float[Tensor, "batch frames sources used"]:
+        """Masks between 0 and 1 for the bins in use, from the `features` of mixtures."""
         spectral = (features[:, :, :2] - self.input_mean) * self.input_scale
         scaled = torch.cat([spectral, features[:, :, 2:]], 2)
         edges = list(pairwise(self.config.edges))
@@ -194,31 +221,10 @@ class BandSplit(nn.Module):
         ]
         return torch.cat(masks, 3).sigmoid()
 
-    def gains(
-        self, mixture: Complex[Tensor, "batch channels bins frames"]
-    ) -> Float[Tensor, "batch sources bins frames"]:
-        """Masks between 0 and 1 for all bins, those above the network's bandwidth repeated.
-
-        Args:
-            mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
-
-        Returns:
-            `(batch, sources, bins, frames)`, the same for all channels.
-        """
-        return self.to_all_bins(self.masks(self.features(mixture)), mixture.shape[2])
-
     def to_all_bins(
-        self, masks: Float[Tensor, "batch frames sources seen"], bins: int
+        self, masks: Float[Tensor, "batch frames sources used"], bins: int
     ) -> Float[Tensor, "batch sources {bins} frames"]:
-        """Masks in the layout of spectrograms, those above the network's bandwidth repeated.
-
-        Args:
-            masks: as `masks` gives them.
-            bins: of the spectrogram.
-
-        Returns:
-            `(batch, sources, bins, frames)`.
-        """
+        """Masks in the layout of spectrograms, the highest repeated above the bandwidth."""
         missing = bins - masks.shape[3]
         if missing:
             masks = torch.cat([masks, masks[..., -1:].expand(-1, -1, -1, missing)], 3)
@@ -229,14 +235,10 @@ class BandSplit(nn.Module):
     ) -> Complex[Tensor, "batch sources channels bins frames"]:
         """Estimate its sources, with the mixture's phase.
 
-        Args:
-            mixture: spectrograms `(batch, channels, bins, frames)`, any number of channels.
-
-        Returns:
-            `(batch, sources, channels, bins, frames)`, no magnitude above the mixture's. Scaling
-            the mixture scales them.
+        No magnitude is above the mixture's, and scaling the mixture scales the estimates.
         """
-        return self.gains(mixture).float()[:, :, None] * mixture[:, None]
+        gains = self.to_all_bins(self.masks(self.features(mixture)), mixture.shape[2])
+        return gains.float()[:, :, None] * mixture[:, None]
 
 
 def _last(hidden: int, size: int) -> nn.Linear:

@@ -1,373 +1,166 @@
-"""Masks mended by what comes again: similar frames of a song tell what belongs to whom.
+"""Training of mask refinement, `stemblend train` with the method `bandsplit.refinement`.
 
-REPET-SIM takes what comes again anywhere in a song for its accompaniment (Rafii and Pardo 2012, see
-`stemblend.separators.repet_sim`). A network hears its window and compares nothing: here the masks
-that it gave are compared, frame by frame, with those of the frames that sound most like them once
-the vocals are taken away. Where the same bar came before without a voice, what the vocals' mask
-takes now and left then is voice, and what it takes both times is likely none.
-
-A small network, the same for each bin, learned what to make of that: it sees the masks' logits, how
-loud the rest of each source is in the similar frames relative to the frame itself, and how similar
-they are, and gives a correction of the logits. For some sources, the vocals unless told otherwise,
-convolutions see the bins around it, too: the band-split network describes a whole band by a few
-numbers, which they tell apart.
+Mixtures go through a band-split network once; excerpts of its masks are learned from by the loop
+that all systems share. The run's weight file is the `refinement` of a model of the band-split
+network.
 """
 
+import hashlib
 import json
-from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from threading import Event
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor, nn
 
-from stemblend.errors import ModelError
-from stemblend.interfaces import SOURCES
-from stemblend.models.weights import read_tensors, write_tensors
-from stemblend.separators.repet_sim import similar_frames
+from stemblend.errors import DataError, ModelError
+from stemblend.models.registry import find_model
+from stemblend.models.weights import load_network
+from stemblend.separators.bandsplit.network import BandSplit
+from stemblend.separators.bandsplit.refinement_examples import (
+    Example,
+    read_example,
+    write_example,
+)
+from stemblend.separators.bandsplit.refinement_excerpts import (
+    ExcerptDraw,
+    standardise,
+    validation_score,
+)
+from stemblend.separators.bandsplit.refinement_mixtures import (
+    PlannedMixture,
+    known_stems,
+    make_mixture,
+    plan_mixtures,
+)
+from stemblend.separators.bandsplit.refinement_network import MaskRefinement, RefinementLearning
+from stemblend.separators.bandsplit.separator import BandSplitSeparator
+from stemblend.separators.bandsplit.similar_frames import SimilarityConfig
+from stemblend.training.loop import optimise, start_from_earlier
+from stemblend.training.run import Run
+from stemblend.util.files import replacing
+from stemblend.util.parallel import in_threads
 
-_LEAST_MASK = 1e-6
-"""Masks below this, or above one less this, have the logits of it."""
-
-_LOGITS = 7.0
-"""Beyond these the layers are not told how near to 0 or 1 a mask is."""
-
-_FAINT = 1e-4
-"""Magnitude, relative to the song's level, below which differences are not heard."""
-
-_SILENCE = 1e-9
-
-_RATIO = (-5.0, 4.0)
-"""Least and greatest logarithm of the rest in a similar frame over the frame itself."""
-
-_LOWEST = 4
-"""First bin of the bands that are compared: what is below says little."""
-
-_ROWS = 16
-"""Frames at a time whose inputs are gathered, in the processor's cache."""
-
-_CHUNK = 64
-"""Frames at a time that the layers work on, beside those around them."""
-
-
-class RepeatsConfig(BaseModel):
-    """Everything that fixes the structure.
-
-    Attributes:
-        sources: those whose masks are mended, in the order of the masks.
-        without: the source that is taken away before frames are compared.
-        bins: that there are masks of.
-        hidden: width of the layers.
-        wide: those whose masks are mended by what is around a bin, too.
-        wide_bins: how many bins of these are mended, from the lowest on; there is little of a voice
-            above 8 kHz.
-        dilations: of each convolution over three frames and three bins, along the bins, for these.
-        similar: how many similar frames are looked at.
-        bands: in which frames are compared.
-        context: frames on each side that are compared, too.
-        apart: least number of frames to the frame itself; its neighbours say nothing new.
-        between: least number of frames between similar ones.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["repeats"] = "repeats"
-    sources: tuple[str, ...] = SOURCES
-    without: str = "vocals"
-    bins: int = Field(default=1487, gt=_LOWEST)
-    hidden: int = Field(default=32, ge=1)
-    wide: tuple[str, ...] = ("vocals",)
-    wide_bins: int = Field(default=743, ge=1)
-    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8)
-    similar: int = Field(default=5, ge=1)
-    bands: int = Field(default=48, ge=1)
-    context: int = Field(default=4, ge=0)
-    apart: int = Field(default=41, ge=1)
-    between: int = Field(default=4, ge=1)
-
-    @model_validator(mode="after")
-    def _known(self) -> "RepeatsConfig":
-        for source in (self.without, *self.wide):
-            if source not in self.sources:
-                raise ValueError(f"{source} is none of the sources {', '.join(self.sources)}")
-        return self
-
-    @property
-    def inputs(self) -> int:
-        """Numbers a bin that the first layer gets."""
-        return 4 * len(self.sources) + 3
-
-    @property
-    def narrow(self) -> tuple[str, ...]:
-        """Those whose masks are mended bin by bin."""
-        return tuple(source for source in self.sources if source not in self.wide)
-
-    @property
-    def reach(self) -> int:
-        """Frames on each side of one that its masks depend on, beside the similar ones."""
-        return len(self.dilations) if self.wide else 0
+UNREFINED = "unrefined.json"
+"""File in the run's folder: the validation score of the masks as they are."""
 
 
-class Song(NamedTuple):
-    """A stretch of a song in which frames are compared.
+class RefinementTraining:
+    """The system of the method `bandsplit.refinement`; it separates as a part of `bandsplit`."""
 
-    Attributes:
-        masks: of the sources, between 0 and 1, any floating type.
-        magnitude: of the mixture, root of the mean power of all channels, relative to its level.
-        comparable: a vector of norm 1 for each frame, see `Repeats.similar`.
-    """
+    Network = MaskRefinement
 
-    masks: Float[Tensor, "frames sources bins"]
-    magnitude: Float32[Tensor, "frames bins"]
-    comparable: Float32[np.ndarray, "numbers frames"]
+    @staticmethod
+    def role(run: Run) -> str:
+        """What its weight file is in a model file's [weights]."""
+        return "refinement"
 
+    @staticmethod
+    def train(run: Run) -> Path:
+        """Make examples, or find them in the cache, and learn from them.
 
-class Repeats(nn.Module):
-    """Mends masks by similar frames. With new weights it leaves them as they are."""
-
-    def __init__(self, config: RepeatsConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.input_mean: Tensor
-        self.input_scale: Tensor
-        self.register_buffer("input_mean", torch.zeros(config.inputs))
-        self.register_buffer("input_scale", torch.ones(config.inputs))
-        size = (config.inputs, config.hidden)
-        self.narrow = _Layers(*size, len(config.narrow), ()) if config.narrow else None
-        self.wide = _Layers(*size, len(config.wide), config.dilations) if config.wide else None
-
-    def song(
-        self,
-        masks: Float[Tensor, "frames sources bins"],
-        magnitude: Float32[Tensor, "frames bins"],
-    ) -> Song:
-        """Prepare a stretch of a song.
-
-        Args:
-            masks: of the sources, any floating type.
-            magnitude: root of the mean power of all channels; it is divided in place by its level,
-                the root of the mean of its squares.
+        Raises:
+            DataError, AudioError: if the settings, the songs or the checkpoint cannot be used.
+            ModelError: if the band-split network cannot be read.
         """
-        level = magnitude.square().mean().sqrt().clamp_min_(_SILENCE)
-        magnitude /= level
-        return Song(masks, magnitude, self._comparable(masks, magnitude))
+        file, digest = _network_file(run.learning(RefinementLearning))
+        network = load_network(file, BandSplit)
+        structure = network.config
+        # part of the settings, so that a run never goes on with another network
+        learning = {**run.config.learning, "network_sha256": digest}
+        system = {"bins": structure.bins, **run.config.system}
+        config = run.config.model_copy(update={"learning": learning, "system": system})
+        run = replace(run, config=config)
+        refinement: MaskRefinement = run.network()
+        named, bins = refinement.config.sources, refinement.config.bins
+        if (named, bins) != (structure.sources, structure.bins):
+            raise DataError(
+                f"the masks of {file} are {structure.bins} bins of {', '.join(structure.sources)}, "
+                f"the run is for {bins} bins of {', '.join(named)}; name those of the network"
+            )
+        separator = BandSplitSeparator(network, device=str(run.device))
+        if not run.world.leads:
+            run.world.wait()  # the first process makes the examples, the others find them
+        examples, held = _examples(run, separator, refinement)
+        excerpts = ExcerptDraw(refinement, examples)
+        if not excerpts.examples:
+            raise DataError(
+                "there is nothing to learn from; name songs of "
+                f"{refinement.learning.shortest:g} s or more"
+            )
+        before = validation_score(held, None)
+        if run.world.leads:
+            with replacing(run.folder / UNREFINED) as temporary:
+                temporary.write_text(json.dumps(before))
 
-    def _comparable(
-        self,
-        masks: Float[Tensor, "frames sources bins"],
-        magnitude: Float32[Tensor, "frames bins"],
-    ) -> Float32[np.ndarray, "numbers frames"]:
-        """What frames are compared by, each of norm 1.
+        def prepare() -> None:
+            if not start_from_earlier(run, refinement):
+                standardise(refinement, excerpts.examples)
 
-        The logarithms of the power, in bands that widen with frequency, of what the mixture is
-        without one source, less their mean over the song, of a frame and those around it.
-        """
-        config = self.config
-        taken = config.sources.index(config.without)
-        edges = np.geomspace(_LOWEST, config.bins, config.bands + 1).round().astype(int)
-        starts = np.unique(edges[:-1])
-        bands = []
-        for first in range(0, len(masks), _ROWS):
-            rows = slice(first, first + _ROWS)
-            rest = (1 - masks[rows, taken].float()).mul_(magnitude[rows]).square_()
-            bands.append(np.add.reduceat(rest.numpy(force=True), starts, axis=1))
-        power = np.concatenate(bands)
-        heard = np.log(power + _FAINT * power.mean() + np.finfo(np.float32).tiny)
-        heard -= heard.mean(0)
-        around = np.pad(heard.T, ((0, 0), (config.context, config.context)), mode="edge")
-        taps = np.lib.stride_tricks.sliding_window_view(around, len(heard), axis=1)
-        vectors = taps.reshape(-1, len(heard)).astype(np.float32)
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=0), _SILENCE)
-        return vectors
-
-    def similar(
-        self, song: Song, frames: Int[np.ndarray, " chosen"]
-    ) -> tuple[Int[np.ndarray, "chosen similar"], Float32[np.ndarray, "chosen similar"]]:
-        """Find for some frames those that sound most like them.
-
-        Args:
-            song: where the frames are.
-            frames: their indices.
-
-        Returns:
-            `(chosen, similar)`: the indices of these, the most similar first, −1 where there are no
-            more of them; and the cosines, 0 there.
-        """
-        config = self.config
-        return similar_frames(
-            song.comparable,
-            frames,
-            count=config.similar,
-            distance=config.between,
-            own=config.apart,
-        )
-
-    def inputs(
-        self,
-        song: Song,
-        frames: Int[np.ndarray, " chosen"],
-        similar: Int[np.ndarray, "chosen similar"],
-        cosines: Float32[np.ndarray, "chosen similar"],
-    ) -> Float32[Tensor, "inputs chosen bins"]:
-        """What the layers get, not standardised.
-
-        The logits of the masks. Then for each source what its mask leaves of the mixture in the
-        similar frames, over the magnitude of the frame itself: least, mean and greatest of the
-        logarithms. Then the mean cosine, the bin (a logarithm) and the frame's magnitude (another).
-
-        Args:
-            song: where the frames are.
-            frames: their indices.
-            similar: indices of frames similar to them; −1 repeats the first, and stands for the
-                frame itself where there is none.
-            cosines: as `similar` gives them.
-        """
-        similar = np.where(similar[:, :1] < 0, frames[:, None], similar)
-        similar = np.where(similar < 0, similar[:, :1], similar)
-        size = (self.config.inputs, len(frames), self.config.bins)
-        given = torch.empty(size, device=song.magnitude.device)
-        for first in range(0, len(frames), _ROWS):
-            rows = slice(first, first + _ROWS)
-            self._gather(song, frames[rows], similar[rows], given[:, rows])
-        given[-3] = torch.from_numpy(cosines.mean(1)).to(given)[:, None]
-        given[-2] = torch.arange(1, self.config.bins + 1, device=given.device).log()
-        return given
-
-    def _gather(
-        self,
-        song: Song,
-        frames: Int[np.ndarray, " chosen"],
-        similar: Int[np.ndarray, "chosen similar"],
-        given: Float32[Tensor, "inputs chosen bins"],
-    ) -> None:
-        """Write those inputs that depend on masks and magnitudes."""
-        own = torch.log(song.magnitude[frames] + _FAINT)
-        flat = similar.ravel()
-        rest = song.masks[flat].float().neg_().add_(1).mul_(song.magnitude[flat][:, None])
-        ratio = rest.add_(_FAINT).log_().unflatten(0, similar.shape)
-        ratio = ratio.sub_(own[:, None, None]).clamp_(*_RATIO)
-        sources = len(self.config.sources)
-        own_masks = song.masks[frames].float()
-        given[:sources] = torch.logit(own_masks, _LEAST_MASK).transpose(0, 1)
-        of_rest = given[sources : 4 * sources].unflatten(0, (sources, 3))
-        of_rest[:, 0] = ratio.amin(1).transpose(0, 1)
-        of_rest[:, 1] = ratio.mean(1).transpose(0, 1)
-        of_rest[:, 2] = ratio.amax(1).transpose(0, 1)
-        given[-1] = own
-
-    def bounded(
-        self, inputs: Float32[Tensor, "batch inputs frames bins"]
-    ) -> Float32[Tensor, "batch inputs frames bins"]:
-        """A copy in which logits are bounded."""
-        sources = len(self.config.sources)
-        return torch.cat([inputs[:, :sources].clamp(-_LOGITS, _LOGITS), inputs[:, sources:]], dim=1)
-
-    def forward(
-        self, inputs: Float32[Tensor, "batch inputs frames bins"]
-    ) -> Float32[Tensor, "batch sources frames bins"]:
-        """Mended masks, between 0 and 1, of frames that follow each other.
-
-        Those of the first and last ones know less of what is around them, `RepeatsConfig.reach`
-        frames on each side.
-
-        Args:
-            inputs: of each frame, as `inputs` gives them.
-        """
-        config = self.config
-        # with the numbers of a bin side by side in memory convolutions take half the time
-        state = self.bounded(inputs).contiguous(memory_format=torch.channels_last)
-        state = state.sub_(self.input_mean[:, None, None]).mul_(self.input_scale[:, None, None])
-        logits = dict(zip(config.sources, inputs.unbind(1), strict=False))
-        if self.narrow is not None:
-            for source, change in zip(config.narrow, self.narrow(state).unbind(1), strict=True):
-                logits[source] = logits[source] + change
-        if self.wide is not None:
-            top = min(config.wide_bins, config.bins)
-            # the last of these see those above them
-            changes = self.wide(state[..., : top + sum(config.dilations)])[..., :top]
-            for source, change in zip(config.wide, changes.unbind(1), strict=True):
-                logits[source] = logits[source] + nn.functional.pad(change, (0, config.bins - top))
-        return torch.stack([logits[source] for source in config.sources], 1).sigmoid()
-
-    def mend(self, song: Song, first: int, frames: int) -> Float32[Tensor, "{frames} sources bins"]:
-        """Masks of some frames of a song, mended.
-
-        Args:
-            song: see `song`.
-            first: the first of them.
-            frames: how many.
-
-        Returns:
-            Masks between 0 and 1.
-        """
-        reach, size = self.config.reach, (frames, *song.masks.shape[1:])
-        mended = torch.empty(size, device=song.masks.device)
-        start = max(first - reach, 0)
-        chosen = np.arange(start, min(first + frames + reach, len(song.masks)))
-        similar, cosines = self.similar(song, chosen)
-        for place in range(0, frames, _CHUNK):
-            # as indices of `chosen`
-            begin = first + place - start
-            end = min(begin + _CHUNK, first + frames - start)
-            rows = slice(max(begin - reach, 0), end + reach)
-            given = self.inputs(song, chosen[rows], similar[rows], cosines[rows])
-            found = self(given[None])[0, :, begin - rows.start :][:, : end - begin]
-            mended[place : place + end - begin] = found.transpose(0, 1)
-        return mended
+        size, rank, world = run.config.batch, run.world.rank, run.world.size
+        draw = partial(excerpts.draw, batch=size, rank=rank, size=world)
+        refined = partial(validation_score, held, refinement)
+        return optimise(run, refinement, draw, prepare, refined if before else None)
 
 
-class _Layers(nn.Module):
-    """Two layers, the same for all bins, convolutions, and a last one, of zeros at first."""
-
-    def __init__(self, inputs: int, hidden: int, outputs: int, dilations: Sequence[int]) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, hidden, 1)
-        self.second = nn.Conv2d(hidden, hidden, 1)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(hidden, hidden, 3, padding=(1, dilation), dilation=(1, dilation))
-            for dilation in dilations
-        )
-        self.last = nn.Conv2d(hidden, outputs, 1)
-        for parameter in self.last.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(
-        self, state: Float32[Tensor, "batch inputs frames bins"]
-    ) -> Float[Tensor, "batch outputs frames bins"]:
-        state = self.second(self.first(state).relu())
-        for convolution in self.convolutions:
-            state = state + convolution(state.relu())
-        return self.last(state.relu())
+SYSTEM = RefinementTraining
 
 
-def save_repeats(repeats: Repeats, path: Path, metadata: dict[str, str]) -> None:
-    """Write weights and configuration, atomically.
-
-    Args:
-        repeats: to write.
-        path: a safetensors file.
-        metadata: further strings to store, such as the licence.
-    """
-    described = {"repeats": repeats.config.model_dump_json(), **metadata}
-    write_tensors(path, repeats.state_dict(), described)
-
-
-def load_repeats(path: Path) -> Repeats:
-    """Read what `save_repeats` wrote.
-
-    Raises:
-        ModelError: if the file is missing, damaged, or holds something else.
-    """
-    tensors, metadata = read_tensors(path)
+def _network_file(learning: RefinementLearning) -> tuple[Path, str]:
+    """The weight file of the band-split network, and its digest."""
+    file = Path(learning.network)
+    if file.suffix != ".safetensors":
+        weights = find_model(learning.network).weights()
+        if "network" not in weights:
+            raise ModelError(
+                f"the model {learning.network} has no network for all its sources; name a model of "
+                "the method bandsplit, or a weight file"
+            )
+        file = weights["network"]
     try:
-        repeats = Repeats(RepeatsConfig.model_validate(json.loads(metadata["repeats"])))
-        repeats.load_state_dict(tensors)
-    except (KeyError, ValidationError, json.JSONDecodeError, RuntimeError) as error:
-        raise ModelError(
-            f"the weight file {path} does not hold what mends masks by what comes again, or of "
-            "another version; fit it with scripts/fit_repeats.py"
-        ) from error
-    return repeats.eval().requires_grad_(False)
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{file} cannot be read ({error.strerror}); name a weight file") from error
+    if learning.network_sha256 not in ("", digest):
+        raise DataError(f"{file} is not the network of network_sha256; name that one")
+    return file, digest
+
+
+def _examples(
+    run: Run, separator: BandSplitSeparator, refinement: MaskRefinement
+) -> tuple[list[Example], list[Example]]:
+    """Examples to learn from and for validation; those that the cache lacks are made.
+
+    An example is found again by all that it depends on: network, search for similar frames, song,
+    voices, draws and length. Each takes 9 to 15 kB a frame of the default network.
+    """
+    config, learning, rate = refinement.config, refinement.learning, separator.sample_rate
+    similarity = config.model_dump(include=set(SimilarityConfig.model_fields))
+    settings = [learning.network_sha256, similarity, learning.seconds]
+    cache = run.cache / "refinement"
+    cache.mkdir(parents=True, exist_ok=True)
+    planned = plan_mixtures(run, learning, rate)
+    numbers = count(1)
+
+    def example(mixture: PlannedMixture) -> Example:
+        # recordings are named by their content
+        recordings = [recording.path.name for recording in chain(mixture.song, *mixture.voices)]
+        key = json.dumps([*settings, mixture.seed, recordings])
+        folder = cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+        if not folder.exists():
+            stems, bandwidth = make_mixture(mixture, learning.seconds, rate)
+            whole = np.sum([wave for _, wave in stems], axis=0)
+            known = known_stems(stems, config.sources)
+            with torch.inference_mode():
+                write_example(folder, separator, config, whole, known, bandwidth)
+        run.decoding(next(numbers), len(planned))
+        return read_example(folder)
+
+    examples: tuple[list[Example], list[Example]] = [], []
+    made = in_threads(example, planned, torch.get_num_threads(), Event())
+    for mixture, found in zip(planned, made, strict=True):
+        examples[mixture.held].append(found)
+    return examples

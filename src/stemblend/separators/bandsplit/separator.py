@@ -1,9 +1,9 @@
-"""Band-split networks at work: window by window, two side by side, masks mended and filtered."""
+"""The band-split network behind the separator's interface."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from threading import Event
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -11,126 +11,164 @@ from jaxtyping import Complex, Float, Float16, Float32
 from torch import Tensor
 
 from stemblend.errors import ModelError
-from stemblend.filters import StereoWiener
-from stemblend.interfaces import SOURCES
+from stemblend.filters import PanningWiener
+from stemblend.interfaces import SOURCES, BlockSupport, Separator
+from stemblend.models.weights import load_network
 from stemblend.separation import overlap_add
 from stemblend.separation.overlap_add import Segment
+from stemblend.separation.stem_plan import ACCOMPANIMENT, REST
 from stemblend.separators.bandsplit.network import BandSplit
-from stemblend.separators.bandsplit.refinement import Repeats, Song
+from stemblend.separators.bandsplit.refinement_network import MaskRefinement
+from stemblend.separators.bandsplit.similar_frames import Section
+from stemblend.separators.joined import Joined
 from stemblend.util.devices import computes_bfloat16
 from stemblend.util.memory import give_back
 from stemblend.util.parallel import in_threads, one_thread
 
+if TYPE_CHECKING:
+    from stemblend.models.registry import Model
+
 _WORKERS = 2
-"""Windows side by side; more would take more memory."""
+"""Segments side by side; more would take more memory."""
 
 _HOP = 2 * overlap_add.SEGMENT_HOP
 """Frames between segments: longer than training sequences, they are faster and score no worse."""
 
-_STRETCH = 4
-"""Windows of a song in which what comes again is looked for; more would take more memory."""
-
+_REFINED_TOGETHER = 4
+"""Segments among whose frames similar ones are looked for; more would take more memory."""
 
 Item = TypeVar("Item")
 
 
-class JointEstimator:
-    """Stems of all sources that one network gives masks for."""
+class BandSplitSeparator:
+    """Masks by one network for all sources, refined from similar frames, filtered by panning.
+
+    Segments are worked on two side by side. In stereo the masks go through the filter of
+    `stemblend.filters.panning_wiener`.
+    """
+
+    Network = BandSplit
+    filter = "mwf"
 
     def __init__(
-        self, network: BandSplit, device: torch.device, repeats: Repeats | None = None
+        self,
+        network: BandSplit,
+        refinement: MaskRefinement | None = None,
+        device: str = "cpu",
+        sources: Sequence[str] | None = None,
     ) -> None:
         """Take a trained network.
 
         Args:
-            network: on `device`, see there for what it hears.
-            device: where it runs.
-            repeats: mends its masks by what comes again in four segments of the song.
+            network: gives the masks.
+            refinement: of the masks, from similar frames of the song.
+            device: where both run.
+            sources: those of the network's that are wanted, in their order; None for all.
 
         Raises:
-            ModelError: if `repeats` is for other masks.
+            ModelError: if the refinement is for other masks, or the network estimates other
+                sources.
         """
         self.config = network.config
-        self._network = network
-        self._device = device
-        self._bfloat16 = computes_bfloat16(device)
-        if repeats is not None and (repeats.config.sources, repeats.config.bins) != (
+        self._device = torch.device(device)
+        self._network = network.to(self._device).eval().requires_grad_(False)
+        self._bfloat16 = computes_bfloat16(self._device)
+        self._sources = self.config.sources if sources is None else tuple(sources)
+        if not set(self._sources) <= set(self.config.sources):
+            raise ModelError(
+                f"the network estimates {', '.join(self.config.sources)}, not "
+                f"{', '.join(self._sources)}; name its sources"
+            )
+        if refinement is not None and (refinement.config.sources, refinement.config.bins) != (
             self.config.sources,
             self.config.bins,
         ):
             raise ModelError(
-                f"what is to mend masks for {', '.join(self.config.sources)} of {self.config.bins} "
-                f"bins is for {', '.join(repeats.config.sources)} of {repeats.config.bins}; fit "
-                "another with scripts/fit_repeats.py"
+                f"the refinement is for {refinement.config.bins} bins of "
+                f"{', '.join(refinement.config.sources)}, the network's masks are "
+                f"{self.config.bins} bins of {', '.join(self.config.sources)}; train another"
             )
-        self._repeats = None if repeats is None else repeats.to(device)
+        self._refinement = None if refinement is None else refinement.to(self._device)
+        self._group = _WORKERS if refinement is None else _REFINED_TOGETHER
+        self._step = _HOP * self.config.hop
+        self._fade = overlap_add.SEGMENT_OVERLAP * self.config.hop
+
+    @classmethod
+    def from_model(cls, model: "Model", device: str) -> Separator:
+        """Read weights for all sources, `network`, or one file a source, and any `refinement`."""
+        files = model.weights()
+        path = files.pop("refinement", None)
+        refinement = None if path is None else load_network(path, MaskRefinement)
+        if set(files) == {"network"}:
+            network = load_network(files["network"], BandSplit)
+            return cls(network, refinement, device, model.file.sources or None)
+        if refinement is not None:
+            raise ModelError("a refinement is for one network; name its weights network = ...")
+        networks = {path: load_network(path, BandSplit) for path in files.values()}
+        separators = {path: cls(network, None, device) for path, network in networks.items()}
+        return Joined({source: separators[path] for source, path in files.items()})
 
     @property
-    def step(self) -> int:
-        """Frames between groups of segments, which are worked on together."""
-        return self._group * _HOP
+    def sources(self) -> tuple[str, ...]:
+        """Those that are wanted of the network."""
+        return self._sources
 
     @property
-    def _group(self) -> int:
-        return _STRETCH if self._repeats else _WORKERS
+    def sample_rate(self) -> int:
+        """The network's, in Hz."""
+        return self.config.sample_rate
+
+    @property
+    def block_support(self) -> BlockSupport:
+        """Blocks begin where a group of segments does that are worked on together."""
+        return BlockSupport(0, 0, self._group * self._step, self._fade)
 
     def estimate(
-        self, mixture: Float32[np.ndarray, "channels samples"], sources: Sequence[str]
+        self,
+        mixture: Float32[np.ndarray, "channels samples"],
+        sources: Sequence[str] | None = None,
     ) -> Float32[np.ndarray, "sources channels samples"]:
-        """Raw stems of some of the network's sources, see `Separator.estimate`.
-
-        Args:
-            mixture: waveform at the network's rate, any number of channels.
-            sources: some of the network's, in any order.
-
-        Returns:
-            `(sources, channels, samples)`, in the order of `sources`.
-        """
-        rows = [self.config.sources.index(source) for source in sources]
-        hop = self.config.hop
+        """Estimate raw stems, see `Separator.estimate`."""
+        wanted = self.sources if sources is None else sources
+        if not wanted:
+            return np.empty((0, *mixture.shape), np.float32)
+        rows = [self.config.sources.index(source) for source in wanted]
+        separate = partial(self._separate, rows)
         return overlap_add.separate_segments(
-            partial(self._separate, rows),
-            mixture,
-            len(rows),
-            _HOP * hop,
-            overlap_add.SEGMENT_OVERLAP * hop,
-            self._group,
+            separate, mixture, len(rows), self._step, self._fade, self._group
         )
 
-    def stretch(
+    def masks_of(
         self, mixture: Float32[np.ndarray, "channels samples"]
     ) -> tuple[Float16[Tensor, "frames sources bins"], Float32[Tensor, "frames bins"]]:
-        """What `Repeats.song` makes a stretch of a song of.
+        """Masks and magnitudes of a section of a song, what `Section.of` prepares.
 
-        Args:
-            mixture: waveform; in memory of 18 kB a frame of the default network.
-
-        Returns:
-            The network's masks, and the magnitude of the mixture, the root of the mean power of
-            all channels.
+        The magnitude is the root of the mean power of all channels. Both take 18 kB a frame of the
+        default network.
         """
-        step, fade = _HOP * self.config.hop, overlap_add.SEGMENT_OVERLAP * self.config.hop
-        starts = range(0, max(mixture.shape[1] - fade, 1), step)
-        return self._joined([mixture[:, start : start + step + fade] for start in starts])
+        starts = range(0, max(mixture.shape[1] - self._fade, 1), self._step)
+        length = self._step + self._fade
+        return self._joined([mixture[:, start : start + length] for start in starts])
 
     def _separate(self, rows: Sequence[int], group: Sequence[Segment]) -> None:
         """Write the stems of segments that follow each other."""
-        song: Song | None = None
-        if self._repeats is not None:
-            song = self._repeats.song(*self._joined([window.mixture for window in group]))
+        refinement, section = self._refinement, None
+        if refinement is not None:
+            joined = self._joined([segment.mixture for segment in group])
+            section = Section.of(refinement.config, *joined)
 
         @torch.inference_mode()
         def separate(numbered: tuple[int, Segment]) -> None:
-            number, window = numbered
-            spectrogram = self._transform(window.mixture)
-            if self._repeats is not None and song is not None:
+            number, segment = numbered
+            spectrogram = self._transform(segment.mixture)
+            if refinement is not None and section is not None:
                 with self._rounded():
-                    masks = self._repeats.mend(song, number * _HOP, spectrogram.shape[2])
+                    masks = refinement.refine(section, number * _HOP, spectrogram.shape[2])
             else:
                 masks = self._masks(spectrogram).float()
             for slot, image in enumerate(self._images(masks, rows, spectrogram)):
-                stem = self.config.stft.inverse(image, window.mixture.shape[1])
-                window.write(slot, stem.numpy(force=True))
+                stem = self.config.stft.inverse(image, segment.mixture.shape[1])
+                segment.write(slot, stem.numpy(force=True))
 
         _side_by_side(separate, group)
 
@@ -147,14 +185,14 @@ class JointEstimator:
 
         @torch.inference_mode()
         def fill(numbered: tuple[int, Float32[np.ndarray, "channels _"]]) -> None:
-            number, window = numbered
-            spectrogram = self._transform(window)
+            number, segment = numbered
+            spectrogram = self._transform(segment)
             start = middle if number else 0
             end = _HOP + middle if number < last else spectrogram.shape[2]
             place = slice(number * _HOP + start, number * _HOP + end)
             masks[place] = self._masks(spectrogram)[start:end]
-            heard = spectrogram[:, :bins, start:end]
-            power = (heard.real.square() + heard.imag.square()).mean(0)
+            used = spectrogram[:, :bins, start:end]
+            power = (used.real.square() + used.imag.square()).mean(0)
             magnitude[place] = power.sqrt_().T
 
         _side_by_side(fill, group)
@@ -167,7 +205,7 @@ class JointEstimator:
 
     def _masks(
         self, mixture: Complex[Tensor, "channels bins frames"]
-    ) -> Float[Tensor, "frames targets seen"]:
+    ) -> Float[Tensor, "frames targets used"]:
         """Masks of the network's sources, one for all channels."""
         # many small steps, over which several threads would wait for each other
         with self._rounded(), one_thread():
@@ -179,41 +217,40 @@ class JointEstimator:
 
     def _images(
         self,
-        masks: Float32[Tensor, "frames targets seen"],
+        masks: Float32[Tensor, "frames targets used"],
         rows: Sequence[int],
         mixture: Complex[Tensor, "channels bins frames"],
     ) -> Iterator[Complex[Tensor, "channels bins frames"]]:
         """One source after the other, in the same memory: in stereo by where they stand."""
-        if len(mixture) == 2:
-            yield from _filtered(masks, rows, mixture)
+        if len(mixture) != 2:
+            gains = self._network.to_all_bins(masks[None], mixture.shape[1])[0]
+            # gains are applied to real and imaginary parts: torch would make complex copies of them
+            parts, raw = torch.view_as_real(mixture), torch.empty_like(mixture)
+            for row in rows:
+                torch.mul(parts, gains[row, ..., None], out=torch.view_as_real(raw))
+                yield raw
             return
-        gains = self._network.to_all_bins(masks[None], mixture.shape[1])[0]
-        # gains are applied to real and imaginary parts: torch would make complex copies of them
-        parts, raw = torch.view_as_real(mixture), torch.empty_like(mixture)
+        if not _covers_all(self.config.sources):
+            # what else sounds has a place in the panorama, too
+            rest = (1 - masks.sum(1, keepdim=True)).clamp_min_(0)
+            masks = torch.cat([masks, rest], 1)
+        masks = masks.movedim(0, 2)
+        used = masks.shape[1]
+        # above the network's bandwidth its highest bin counts, and the masks are good enough
+        gain, top = masks[:, -1:].clone(), mixture[:, used:].clone()
+        wiener = PanningWiener(masks, mixture[:, :used])
         for row in rows:
-            torch.mul(parts, gains[row, ..., None], out=torch.view_as_real(raw))
-            yield raw
+            torch.mul(top, gain[row], out=mixture[:, used:])
+            wiener.image(row, mixture[:, :used])
+            yield mixture
 
 
-def _filtered(
-    masks: Float32[Tensor, "frames targets seen"],
-    rows: Sequence[int],
-    mixture: Complex[Tensor, "2 bins frames"],
-) -> Iterator[Complex[Tensor, "2 bins frames"]]:
-    """Give one source after the other in the mixture's memory."""
-    if masks.shape[1] < len(SOURCES):
-        # what else there is stands somewhere, too
-        rest = (1 - masks.sum(1, keepdim=True)).clamp_min_(0)
-        masks = torch.cat([masks, rest], 1)
-    masks = masks.movedim(0, 2)
-    seen = masks.shape[1]
-    # above the network's bandwidth its highest bin counts, and the masks are good enough
-    gain, top = masks[:, -1:].clone(), mixture[:, seen:].clone()
-    wiener = StereoWiener(masks, mixture[:, :seen])
-    for row in rows:
-        torch.mul(top, gain[row], out=mixture[:, seen:])
-        wiener.image(row, mixture[:, :seen])
-        yield mixture
+def _covers_all(sources: Sequence[str]) -> bool:
+    """Whether nothing is left of a mixture when all sources are taken."""
+    complete = ({*SOURCES}, {"vocals", ACCOMPANIMENT})
+    return any(names <= set(sources) for names in complete) or (
+        REST in sources and len(sources) > 1
+    )
 
 
 def _side_by_side(work: Callable[[tuple[int, Item]], None], group: Sequence[Item]) -> None:

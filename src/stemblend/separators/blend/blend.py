@@ -1,23 +1,20 @@
 """The blend: a weighted sum of separators' raw estimates (Uhlich et al. 2017, eq. 5)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
 
 from stemblend.audio import resample
 from stemblend.errors import ModelError
-from stemblend.interfaces import (
-    SAMPLE_RATE,
-    SOURCES,
-    BlockSupport,
-    Separator,
-    block_step,
-)
+from stemblend.interfaces import SAMPLE_RATE, BlockSupport, Separator, block_step, in_order
 from stemblend.separators.blend.fit import BlendFit, Track, fit_weights
 
-Weights: TypeAlias = float | Sequence[float] | Mapping[str, float] | Mapping[str, Sequence[float]]
+if TYPE_CHECKING:
+    from stemblend.models.registry import Model
+
+Weights: TypeAlias = float | Sequence[float] | Mapping[str, float | Sequence[float]]
 
 
 class Blend:
@@ -27,7 +24,12 @@ class Blend:
 
     on the members' raw outputs; a Wiener filter comes after it, once, jointly for all sources.
     Members may work at any sample rate and may know only some of the sources.
+
+    Attributes:
+        members: the separators that are blended.
     """
+
+    filter = "mwf"
 
     def __init__(self, members: Sequence[Separator], weights: Weights) -> None:
         """Join separators.
@@ -43,19 +45,28 @@ class Blend:
         """
         if not members:
             raise ModelError("a blend needs at least one member; name two or more separators")
-        self._members = tuple(members)
+        self.members = tuple(members)
         self.weights = weights
 
-    @property
-    def members(self) -> tuple[Separator, ...]:
-        """The separators that are blended."""
-        return self._members
+    @classmethod
+    def from_model(cls, model: "Model", device: str) -> "Blend":
+        """Load the members of a model file; a source without a weight has weight 0.
+
+        Raises:
+            ModelError: if the blend is a member of itself, or a member cannot be loaded.
+        """
+        weights = model.file.members
+        members = [member.load(device) for member in model.members.values()]
+        sources = in_order(source for member in members for source in member.sources)
+        return cls(
+            members,
+            {source: [by.get(source, 0.0) for by in weights.values()] for source in sources},
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Every source that some member knows."""
-        known = {source for member in self._members for source in member.sources}
-        return tuple(source for source in SOURCES if source in known)
+        return in_order(source for member in self.members for source in member.sources)
 
     @property
     def sample_rate(self) -> int:
@@ -65,10 +76,10 @@ class Blend:
     @property
     def block_support(self) -> BlockSupport | None:
         """Enough context for every member; None if one of them needs the song whole."""
-        supports = [member.block_support for member in self._members]
+        supports = [member.block_support for member in self.members]
         if any(support is None for support in supports):
             return None
-        pairs = [(m.sample_rate, s) for m, s in zip(self._members, supports, strict=True) if s]
+        pairs = [(m.sample_rate, s) for m, s in zip(self.members, supports, strict=True) if s]
         step = block_step([(rate, support.step) for rate, support in pairs], SAMPLE_RATE)
 
         def longest(field: str) -> int:
@@ -95,16 +106,16 @@ class Blend:
 
     def _vector(self, source: str, weights: float | Sequence[float]) -> tuple[float, ...]:
         if isinstance(weights, int | float):
-            if len(self._members) != 2:
+            if len(self.members) != 2:
                 raise ModelError(
-                    f"a single lambda blends two members, not {len(self._members)}; give one "
+                    f"a single lambda blends two members, not {len(self.members)}; give one "
                     "weight a member"
                 )
             weights = (weights, 1 - weights)
         vector = tuple(float(weight) for weight in weights)
-        if len(vector) != len(self._members):
+        if len(vector) != len(self.members):
             raise ModelError(
-                f"{source} has {len(vector)} weights for {len(self._members)} members; give one "
+                f"{source} has {len(vector)} weights for {len(self.members)} members; give one "
                 "weight a member"
             )
         if not all(weight >= 0 for weight in vector) or abs(sum(vector) - 1) > 1e-6:
@@ -112,7 +123,7 @@ class Blend:
                 f"the weights {vector} of {source} are not all between 0 and 1 with a sum of 1; "
                 "change them so"
             )
-        for weight, member in zip(vector, self._members, strict=True):
+        for weight, member in zip(vector, self.members, strict=True):
             if weight and source not in member.sources:
                 raise ModelError(f"a member that does not know {source} must have weight 0 for it")
         return vector
@@ -126,7 +137,7 @@ class Blend:
         wanted = self.sources if sources is None else tuple(sources)
         stems = np.zeros((len(wanted), *mixture.shape), np.float32)
         resampled = {SAMPLE_RATE: mixture}
-        for number, member in enumerate(self._members):
+        for number, member in enumerate(self.members):
             needed = [source for source in wanted if self._weights[source][number] > 0]
             if not needed:
                 continue
@@ -144,7 +155,7 @@ class Blend:
         stems: Mapping[str, Float32[np.ndarray, "channels samples"]],
     ) -> None:
         """Add a member's share to `stems`; its estimates are gone before the next member's."""
-        member = self._members[number]
+        member = self.members[number]
         estimates = member.estimate(mixture, list(stems))
         for (source, stem), estimate in zip(stems.items(), estimates, strict=True):
             if member.sample_rate != SAMPLE_RATE:
@@ -164,8 +175,8 @@ class Blend:
             The weights of each source, and for two members the score along lambda.
 
         Raises:
-            DataError: if there is no track, or none has a source that is heard.
+            DataError: if there is no track, or a source is silent in all of them.
         """
-        found = fit_weights(self._members, self.sources, tracks)
+        found = fit_weights(self.members, self.sources, tracks)
         self.weights = found.weights
         return found

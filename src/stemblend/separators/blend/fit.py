@@ -22,11 +22,6 @@ _NEGLIGIBLE = 1e-10
 class Track(Protocol):
     """A song of which the true stems are known."""
 
-    @property
-    def name(self) -> str:
-        """What the song is called."""
-        ...
-
     def read(self) -> tuple[dict[str, Float32[np.ndarray, "channels samples"]], int]:
         """Waveforms by source, all of one shape, and the sample rate in Hz."""
         ...
@@ -38,7 +33,7 @@ class BlendFit:
 
     Attributes:
         weights: for each source the weight of every member.
-        songs: for each source the number of songs in which it is heard.
+        songs: for each source the number of songs in which it is not silent.
         lambdas: weights of the first of two members, from 0 to 1; empty for more members.
         curve: for each source the SDR in dB at every lambda: the mean over songs of the raw
             estimates' ten times logarithm of source energy over error energy.
@@ -119,18 +114,18 @@ def fit_weights(
         Weights, songs and, for two members, the curve along lambda (Fig. 3 of the 2017 paper).
 
     Raises:
-        DataError: if a source is heard in no track.
+        DataError: if a source is silent in every track.
     """
     songs: dict[str, list[_Song]] = {source: [] for source in sources}
     for track in tracks:
         stems, rate = track.read()
         mixture = resample(np.sum(list(stems.values()), axis=0), rate, SAMPLE_RATE)
-        heard = [s for s in sources if s in stems and np.square(stems[s]).mean() > 1e-9]
+        active = [s for s in sources if s in stems and np.square(stems[s]).mean() > 1e-9]
         estimates = [
-            _estimates(member, mixture, [s for s in heard if s in member.sources])
+            _estimates(member, mixture, [s for s in active if s in member.sources])
             for member in members
         ]
-        for source in heard:
+        for source in active:
             truth = resample(stems[source], rate, SAMPLE_RATE).ravel().astype(np.float64)
             stack = [by.get(source, np.zeros_like(mixture)).ravel() for by in estimates]
             energy = truth @ truth

@@ -6,9 +6,8 @@ an estimate nearer to a target that is not negative, and what rounding spoils is
 """
 
 import json
-import os
+import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,44 +16,61 @@ import torch
 from torch import nn
 
 from stemblend.errors import DataError
-from stemblend.mixing.batch import Batch
-from stemblend.mixing.collections import load_collections
-from stemblend.models.networks import save_network
-from stemblend.separators.fnn.layerwise_checkpoint import Checkpoint, Growth, trained_weights
-from stemblend.separators.fnn.layerwise_config import LayerwiseConfig
-from stemblend.separators.fnn.lbfgs import Objective, is_fresh, make_lbfgs, relu_layers
+from stemblend.models.export import WEIGHTS
+from stemblend.separators.fnn.lbfgs import Objective, is_fresh, make_lbfgs
 from stemblend.separators.fnn.least_squares import fit_layer
-from stemblend.separators.fnn.network import FNN
-from stemblend.separators.fnn.samples import Samples, open_samples, pca_print
+from stemblend.separators.fnn.network import FNN, FNNLearning, LayerwiseConfig, relu_layers
+from stemblend.separators.fnn.samples import Samples, open_samples
+from stemblend.training.checkpoint import (
+    CHECKPOINT,
+    Progress,
+    read_checkpoint,
+    restore_optimiser,
+    save_checkpoint,
+    tensors_of,
+)
 from stemblend.training.config import TrainingConfig
 from stemblend.training.log import RunLog
-from stemblend.training.loop import WEIGHTS, Report
-from stemblend.training.start import build_network
+from stemblend.training.loop import prepare
+from stemblend.training.network import save_network, trained_state
+from stemblend.training.run import Report, Run
 from stemblend.training.validation import validate, validation_batches
 
-_DECISIVE = {"samples", "layer_iterations", "history", "chunk", "start"}
+
+@dataclass
+class LayerwiseProgress(Progress):
+    """Where a run stands; `step` counts layers added and iterations done.
+
+    Attributes:
+        layers: layers added.
+        iteration: iterations done since the last layer was added.
+    """
+
+    layers: int = 0
+    iteration: int = 0
 
 
 def initialise(
     network: FNN, number: int, samples: Samples, chunk: int, device: torch.device
 ) -> None:
-    """Give layer `number`, counted from 0, its least-squares weights on top of those before it."""
+    """Give layer `number`, counted from 0, its least-squares weights on top of those below it.
+
+    The squared error is summed over all samples, `chunk` at a time, on the network's device.
+    """
     config = network.config
     bins = config.stft.bins
-    layer = cast(nn.Linear, network.layers[number])
-    if number > 0:
-        prior = torch.eye(bins)
-    else:
+    prior = torch.eye(bins)
+    if number == 0:
         centre = slice(config.context * bins, (config.context + 1) * bins)
         prior = torch.eye(config.supervector)[centre]
         if config.pca is not None:
             prior = network.pca_basis[:, centre].T.cpu()
-
     below = network.layers[:number]
     outputs = (
         (relu_layers(below, inputs), targets, known)
         for inputs, targets, known in samples.chunks(chunk, device)
     )
+    layer = cast(nn.Linear, network.layers[number])
     with torch.no_grad():
         weight, bias = fit_layer(outputs, prior, device)
         layer.weight.copy_(weight)
@@ -64,170 +80,172 @@ def initialise(
 def truncated(network: FNN, layers: int) -> FNN:
     """The network that ends with layer `layers`, counted from 1; it shares the weights."""
     with torch.device("meta"):
-        shallow = FNN(network.config.model_copy(update={"layers": layers}))
+        shallow = FNN(network.config.model_copy(update={"layers": layers}), network.learning)
     shallow.load_state_dict(network.state_dict(), strict=False, assign=True)
     return shallow
 
 
-def train_layerwise(
-    config: TrainingConfig,
-    folder: Path,
-    *,
-    cache: Path | None = None,
-    device: str = "cpu",
-    progress: Callable[[Report], None] | None = None,
-    decoding: Callable[[int, int], None] | None = None,
-    drawing: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Grow an FNN for one source, or go on where an earlier call stopped.
+def train_layerwise(run: Run) -> Path:
+    """Train an FNN for one source layer by layer, or go on where an earlier call stopped.
 
     Args:
-        config: all that decides about the run, with an FNN and `layerwise`; Adam's settings are
-            not used, and `validate_every` counts iterations. With more `final_iterations` than
-            before, a run that was finished goes on.
-        folder: holds `checkpoint.safetensors`, `log.jsonl`, TensorBoard events and, in the end,
-            `weights.safetensors`; a checkpoint found here is resumed, on the CPU bit for bit.
-        cache: folder for decoded stems, PCAs and samples, which runs may share;
-            `folder/cache` if None.
-        device: "cpu", "cuda" or "mps".
-        progress: called after every added layer and every iteration; `loss` is J, see
-            `Objective`.
-        decoding: called with songs decoded and their number.
-        drawing: called with samples drawn and their number.
+        run: its `[learning]` table has a `layerwise` table. Settings of gradient descent, such as
+            `learning_rate`, are not used, and `validate_every` counts iterations. With more
+            `final_iterations` than before, a finished run goes on. The loss that it reports is J,
+            see `Objective`.
 
     Returns:
-        Path of the weights with the best validation score of all networks that had all layers
-        (of the last one without validation songs), with the configuration in the metadata.
+        Path of the weights with the best validation score of all networks that had all layers (of
+        the last one without validation songs). Those of a run that stops before it has all layers
+        are a network of fewer layers.
 
     Raises:
         DataError, AudioError: if the configuration, the data or the checkpoint cannot be used.
     """
-    settings = config.layerwise
-    if settings is None or config.network.kind != "fnn":
-        raise DataError("only an fnn with a [layerwise] table can be grown layer by layer")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise DataError("layer-wise training runs in one process; start it without torchrun")
-    where = torch.device(device)
-    folder.mkdir(parents=True, exist_ok=True)
-    cache = cache or folder / "cache"
-    songs, validation = load_collections(
-        config.data, config.network.sample_rate, config.hold_out_every, cache, decoding
-    )
-    held = validation_batches(config, [song for part in validation for song in part])
-    network = cast(FNN, build_network(config))
-    samples = open_samples(config, network, songs, settings.samples, cache, drawing).on(where)
-    network.to(where)
-    checkpoint = Checkpoint(folder / "checkpoint.safetensors", decisive(config, network))
-    state = checkpoint.load(network)
-    log = RunLog(folder, state.step)
-    run = _Run(config, settings, network, held, where, state, checkpoint, log, progress)
-    objective: Objective | None = None
-    for count in range(max(state.layers, 1), config.network.layers + 1):
-        layers = [cast(nn.Linear, layer) for layer in network.layers[:count]]
-        parameters = [p for layer in layers for p in layer.parameters()]
-        bfloat16 = config.precision == "bfloat16"
-        shallower = objective
-        objective = Objective(layers, samples, settings.chunk, where, bfloat16=bfloat16)
-        optimiser = make_lbfgs(parameters, settings.history)
-        if state.layers == count:
-            checkpoint.restore(optimiser)
+    return _Training(run).train()
+
+
+class _Training:
+    """A run: its network, samples and error, and where it stands."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._settings, self._config = _settings(run)
+        network = run.network()
+        assert isinstance(network, FNN)
+        self._network = network
+        self._depth, rate = network.config.layers, network.config.sample_rate
+        training, validation = run.songs(rate)
+        songs = [song for part in validation for song in part]
+        self._held = validation_batches(songs, run.config.sources, network.segment, rate)
+        self._path = run.folder / CHECKPOINT
+        self._stored: tuple[dict[str, torch.Tensor], dict[str, str]] | None = None
+        self._state = LayerwiseProgress()
+        if self._path.exists():
+            tensors, metadata = read_checkpoint(self._path, self._config.differences)
+            network.load_state_dict(tensors_of(tensors, "network"))
+            position, best = json.loads(metadata["progress"]), tensors_of(tensors, "best")
+            self._state = LayerwiseProgress(**position, best=best)
+            self._stored = tensors, metadata
         else:
-            if settings.start == "least-squares":
-                initialise(network, count - 1, samples, settings.chunk, where)
-                if shallower is not None and not objective().item() <= shallower().item():
-                    # by rounding alone; a copy of the layer below is as good as that
-                    nn.init.eye_(layers[-1].weight)
-                    nn.init.zeros_(layers[-1].bias)
-            state.layers, state.iteration = count, 0
-            run.record(objective, optimiser)
-        iterations = settings.iterations(count, config.network.layers)
-        while state.iteration < iterations:
-            before, kept = objective().item(), [p.detach().clone() for p in parameters]
-            optimiser.step(objective)
-            state.iteration += 1
-            if not objective().item() < before:
-                # the line search found nothing better: forget the curvature, or give in
-                with torch.no_grad():
-                    for parameter, value in zip(parameters, kept, strict=True):
-                        parameter.copy_(value)
-                if is_fresh(optimiser):
-                    state.iteration = iterations
-                optimiser = make_lbfgs(parameters, settings.history)
-            run.record(objective, optimiser)
-    log.close()
-    network.load_state_dict(state.best or trained_weights(network), strict=False)
-    metadata = {
-        "source": config.source,
-        "training": config.model_dump_json(),
-        "steps": str(state.step),
-        "validation_sdr": json.dumps(state.best_score),
-    }
-    save_network(network, folder / WEIGHTS, metadata)
-    return folder / WEIGHTS
-
-
-def decisive(config: TrainingConfig, network: FNN) -> str:
-    """All that must not change when a run is resumed, the PCA among it."""
-    names = {"source", "network", "data", "augmentation", "target", "seed", "hold_out_every"}
-    return json.dumps(
-        [
-            # a default that a later version adds is none that decided about an earlier run
-            config.model_dump_json(include=names | {"precision"}, exclude_defaults=True),
-            config.model_dump_json(include={"layerwise": _DECISIVE}),
-            pca_print(network),
-        ]
-    )
-
-
-@dataclass
-class _Run:
-    """Keeps the books of a run: validation, log, checkpoints, reports."""
-
-    config: TrainingConfig
-    settings: LayerwiseConfig
-    network: FNN
-    held: Sequence[Batch]
-    device: torch.device
-    state: Growth
-    checkpoint: Checkpoint
-    log: RunLog
-    progress: Callable[[Report], None] | None
-
-    def __post_init__(self) -> None:
+            prepare(run, network, run.mixer(training, network.segment, rate))
+        samples = open_samples(run, network, training, self._settings.samples).on(run.device)
+        network.to(run.device)
+        chunk, bfloat16 = self._settings.chunk, run.config.precision == "bfloat16"
+        self._error = Objective(samples, chunk, run.device, bfloat16=bfloat16)
+        self._error.layers = network.layers[: self._state.layers]
+        self._samples = samples
+        self._log = RunLog(run.folder, self._state.step)
+        self._score = self._state.best_score
         self._began = self._saved = time.monotonic()
-        self._clock = time.process_time()
-        self._evaluations: dict[Objective, int] = {}
-        self._score = self.state.best_score
+        self._cpu_began, self._evaluations = time.process_time(), 0
 
-    def record(self, objective: Objective, optimiser: torch.optim.LBFGS) -> None:
-        """Account for one added layer or one iteration."""
-        state, depth = self.state, self.network.config.layers
+    def train(self) -> Path:
+        """Add and improve layers until all is done or the time is over."""
+        state, error = self._state, self._error
+        for count in range(max(state.layers, 1), self._depth + 1):
+            added = state.layers < count
+            if added:
+                self._add_layer()
+            parameters = list(error.layers.parameters())
+            optimiser = make_lbfgs(parameters, self._settings.history)
+            if added:
+                self._record(optimiser)
+            elif self._stored is not None:
+                restore_optimiser(optimiser, *self._stored)
+                self._stored = None
+            iterations = self._settings.iterations(count, self._depth)
+            while state.iteration < iterations and not self._run.is_over:
+                before, kept = error().item(), [p.detach().clone() for p in parameters]
+                optimiser.step(error)
+                state.iteration += 1
+                if not error().item() < before:
+                    # the line search found nothing better: forget the curvature, or give in
+                    with torch.no_grad():
+                        for parameter, value in zip(parameters, kept, strict=True):
+                            parameter.copy_(value)
+                    if is_fresh(optimiser):
+                        state.iteration = iterations
+                    optimiser = make_lbfgs(parameters, self._settings.history)
+                self._record(optimiser)
+            if self._run.is_over:
+                self._save(optimiser)
+                break
+        self._log.close()
+        final = truncated(self._network, state.layers)
+        final.load_state_dict(state.best, strict=False)
+        path = self._run.folder / WEIGHTS
+        save_network(final, path, self._run.metadata(state.step, state.best_score))
+        return path
+
+    def _add_layer(self) -> None:
+        network, state, error = self._network, self._state, self._error
+        before = error().item() if state.layers else math.inf
+        if self._settings.start == "least-squares":
+            chunk = self._settings.chunk
+            initialise(network, state.layers, self._samples, chunk, self._run.device)
+        state.layers, state.iteration = state.layers + 1, 0
+        error.layers = network.layers[: state.layers]
+        if self._settings.start == "least-squares" and not error().item() <= before:
+            # by rounding alone; a copy of the layer below is as good as that
+            layer = cast(nn.Linear, network.layers[state.layers - 1])
+            nn.init.eye_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def _record(self, optimiser: torch.optim.LBFGS) -> None:
+        """Validate, log, save and report one added layer or one iteration."""
+        state, config, error = self._state, self._run.config, self._error
         state.step += 1
         entry: dict[str, Any] = {
             "step": state.step,
             "layers": state.layers,
             "iteration": state.iteration,
-            "error": objective().item(),
-            "evaluations": objective.evaluations - self._evaluations.get(objective, 0),
-            "cpu_seconds": round(time.process_time() - self._clock, 3),
+            "error": error().item(),
+            "evaluations": error.evaluations - self._evaluations,
+            "cpu_seconds": round(time.process_time() - self._cpu_began, 3),
         }
-        self._evaluations[objective] = objective.evaluations
-        last = state.iteration >= self.settings.iterations(state.layers, depth)
-        if self.held and (last or state.iteration % self.config.validate_every == 0):
-            shallow = truncated(self.network, state.layers)
-            found = validate(shallow, self.config.targets, self.held, self.device)
-            score = entry["score"] = found[self.config.source]
-            if state.layers == depth and (state.best_score is None or score > state.best_score):
-                state.best_score, state.best = score, trained_weights(self.network)
-            self._score = score
-        self.log.write(entry)
-        minutes = (time.monotonic() - self._saved) / 60
-        if last or minutes >= self.config.checkpoint_minutes:
-            self.checkpoint.save(self.network, optimiser, state)
-            self._saved = time.monotonic()
-        if self.progress is not None:
-            waited = sum(objective.waited for objective in self._evaluations)
-            share = waited / (time.monotonic() - self._began)
-            error, best, steps = entry["error"], state.best_score, self.settings.steps(depth)
-            self.progress(Report(state.step, steps, error, self._score, best, share))
-        self._clock = time.process_time()
+        self._evaluations = error.evaluations
+        is_last = state.iteration >= self._settings.iterations(state.layers, self._depth)
+        if self._held and (is_last or state.iteration % config.validate_every == 0):
+            shallow = truncated(self._network, state.layers)
+            (score,) = validate(shallow, config.sources, self._held, self._run.device).values()
+            entry["score"] = self._score = score
+            is_whole = state.layers == self._depth
+            if is_whole and (state.best_score is None or score > state.best_score):
+                state.best_score, state.best = score, trained_state(self._network)
+        self._log.write(entry)
+        if is_last or time.monotonic() - self._saved >= 60 * config.checkpoint_minutes:
+            self._save(optimiser)
+        share = error.waited / max(time.monotonic() - self._began, 1e-9)
+        steps, best = self._settings.steps(self._depth), state.best_score
+        self._run.progress(Report(state.step, steps, entry["error"], self._score, best, share))
+        self._cpu_began = time.process_time()
+
+    def _save(self, optimiser: torch.optim.LBFGS) -> None:
+        config = self._config.model_dump_json()
+        save_checkpoint(self._path, self._network, optimiser, {}, self._state, config)
+        self._saved = time.monotonic()
+
+
+def _settings(run: Run) -> tuple[LayerwiseConfig, TrainingConfig]:
+    """Settings of layer-wise training, and all settings that must not change within a run.
+
+    Raises:
+        DataError: if the run cannot be trained layer by layer.
+    """
+    learning, config = run.learning(FNNLearning), run.config
+    if learning.layerwise is None:
+        raise DataError("layer-wise training needs a [learning.layerwise] table; add one")
+    if run.world.size > 1:
+        raise DataError("layer-wise training runs in one process; start it without torchrun")
+    if config.steps != TrainingConfig.model_fields["steps"].default:
+        raise DataError(
+            "--steps counts mini-batches, of which layer-wise training has none; set "
+            "layer_iterations and final_iterations in [learning.layerwise]"
+        )
+    if config.start is not None:
+        raise DataError("layer-wise training starts from least-squares weights; leave out start")
+    # as `steps` do elsewhere, final iterations may become more; defaults may be written out
+    may_change = {"layerwise": {"final_iterations"}}
+    fixed = learning.model_dump(mode="json", exclude=may_change, exclude_defaults=True)
+    return learning.layerwise, config.model_copy(update={"learning": fixed})

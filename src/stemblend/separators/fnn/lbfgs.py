@@ -1,25 +1,17 @@
-"""L-BFGS on more samples than fit in memory, and its state as tensors that can be stored."""
+"""L-BFGS on more samples than fit in memory."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from stemblend.separators.fnn.network import relu_layers
 from stemblend.separators.fnn.samples import Samples
 
 _LINE_SEARCH = 25
 """Evaluations that one line search may take."""
-
-
-def relu_layers(
-    layers: Iterable[nn.Module], inputs: Float[Tensor, "samples width"]
-) -> Float[Tensor, "samples bins"]:
-    """Put inputs through linear layers, each followed by a ReLU."""
-    for layer in layers:
-        inputs = layer(inputs).relu()
-    return inputs
 
 
 class Objective:
@@ -29,30 +21,16 @@ class Objective:
     (ICASSP 2015, section 3). Error and gradient are summed up over chunks.
 
     Attributes:
+        layers: linear layers, each followed by a ReLU; may be replaced.
         evaluations: passes over all samples so far.
         waited: seconds spent so far on getting chunks.
     """
 
     def __init__(
-        self,
-        layers: Sequence[nn.Module],
-        samples: Samples,
-        chunk: int,
-        device: torch.device,
-        *,
-        bfloat16: bool = False,
+        self, samples: Samples, chunk: int, device: torch.device, *, bfloat16: bool = False
     ) -> None:
-        """Prepare; nothing is computed yet.
-
-        Args:
-            layers: linear layers, on `device`.
-            samples: all that the error is summed over.
-            chunk: samples to compute at a time.
-            device: where to compute.
-            bfloat16: multiply matrices in bfloat16.
-        """
-        self._layers = layers
-        self._parameters = [p for layer in layers for p in layer.parameters()]
+        """Prepare for `layers`, none so far; `chunk` samples are computed at a time."""
+        self.layers = nn.ModuleList()
         self._samples, self._chunk, self._device = samples, chunk, device
         self._bfloat16 = bfloat16
         self._last: tuple[list[Tensor], Tensor] | None = None
@@ -65,17 +43,20 @@ class Objective:
         Asked again for the parameters of the last call, which a line search mostly ends with,
         it does not compute anything.
         """
-        if self._last is not None and all(map(torch.equal, self._last[0], self._parameters)):
-            return self._last[1]
+        parameters = list(self.layers.parameters())
+        if self._last is not None:
+            seen, error = self._last
+            if len(seen) == len(parameters) and all(map(torch.equal, seen, parameters)):
+                return error
         shares = []
-        for parameter in self._parameters:
+        for parameter in parameters:
             parameter.grad = None
         asked = time.monotonic()
         bins = torch.arange(self._samples.targets.shape[1], device=self._device)
         for inputs, targets, known in self._samples.chunks(self._chunk, self._device):
             self.waited += time.monotonic() - asked
             with torch.autocast(self._device.type, torch.bfloat16, self._bfloat16):
-                estimate = relu_layers(self._layers, inputs)
+                estimate = relu_layers(self.layers, inputs)
             error = (estimate.float() - targets) * (bins < known[:, None])
             share = error.square().sum() / self._samples.baseline
             share.backward()
@@ -84,16 +65,14 @@ class Objective:
         # in float64, which not every device has
         total = torch.stack(shares).cpu().double().sum()
         self.evaluations += 1
-        self._last = ([p.detach().clone() for p in self._parameters], total)
+        self._last = ([p.detach().clone() for p in parameters], total)
         return total
 
 
 def make_lbfgs(parameters: Iterable[nn.Parameter], history: int) -> torch.optim.LBFGS:
     """L-BFGS with a line search for the strong Wolfe conditions, one iteration a step.
 
-    Args:
-        parameters: what to change.
-        history: number of corrections that approximate the Hessian.
+    `history` corrections approximate the Hessian.
     """
     return torch.optim.LBFGS(
         parameters,
@@ -110,43 +89,3 @@ def is_fresh(optimiser: torch.optim.LBFGS) -> bool:
     """Whether the optimiser has done one iteration at most, and knows no curvature."""
     states = optimiser.state_dict()["state"]
     return not states or states[0].get("n_iter", 0) <= 1
-
-
-Numbers = dict[str, int | float]
-
-
-def pack_lbfgs(optimiser: torch.optim.LBFGS) -> tuple[dict[str, Tensor], Numbers]:
-    """The optimiser's state as tensors and numbers, both by name."""
-    tensors: dict[str, Tensor] = {}
-    numbers: Numbers = {}
-    for name, value in optimiser.state_dict()["state"].get(0, {}).items():
-        if isinstance(value, Tensor):
-            tensors[name] = value
-        elif isinstance(value, list):
-            # `al` is scratch space of a single iteration
-            if name != "al" and value:
-                tensors[f"{name}.list"] = torch.stack(value)
-        elif value is not None:
-            numbers[name] = value
-    return tensors, numbers
-
-
-def unpack_lbfgs(
-    optimiser: torch.optim.LBFGS, tensors: dict[str, Tensor], numbers: Numbers
-) -> None:
-    """Put a new optimiser into the state that `pack_lbfgs` gave."""
-    first = optimiser.param_groups[0]["params"][0]
-    state: dict[str, Tensor | list[Tensor] | int | float] = {
-        "old_dirs": [],
-        "old_stps": [],
-        "ro": [],
-        **numbers,
-    }
-    for name, value in tensors.items():
-        value = value.to(first.device)
-        if name.endswith(".list"):
-            state[name.removesuffix(".list")] = [row.clone() for row in value]
-        else:
-            state[name] = value
-    if tensors or numbers:
-        optimiser.state[first] = state

@@ -29,13 +29,7 @@ class Moments:
     """
 
     def __init__(self, width: int, bins: int, device: torch.device) -> None:
-        """Start with no samples.
-
-        Args:
-            width: number of inputs.
-            bins: number of targets.
-            device: one that computes in float64.
-        """
+        """Start with no samples, on a device that computes in float64."""
         self.width, self.bins, self.device = width, bins, device
         self._sums: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -67,14 +61,8 @@ class Moments:
     ) -> tuple[Float[Tensor, "bins width"], Float[Tensor, " bins"]]:
         """Minimise Σ ‖s − (W x + b)‖², bin by bin.
 
-        W = C_sx C_xx⁻¹ and b = mean(s) − W mean(x). Where C_xx is next to singular, a ridge draws
-        W towards `prior`, so that the error is never above that of W = `prior`, b = 0.
-
-        Args:
-            prior: weights that are kept where nothing speaks for others.
-
-        Returns:
-            W and b in float64.
+        W = C_sx C_xx⁻¹ and b = mean(s) − W mean(x), in float64. Where C_xx is next to singular, a
+        ridge draws W towards `prior`, so that the error is never above that of W = `prior`, b = 0.
         """
         weight = prior.to(self.device, torch.float64, copy=True)
         bias = weight.new_zeros(self.bins)
@@ -94,16 +82,7 @@ def regress(
     crossed: Float[Tensor, "bins ones"],
     prior: Float[Tensor, "bins width"],
 ) -> tuple[Float[Tensor, "bins width"], Float[Tensor, " bins"]]:
-    """Least squares from sums of products with the inputs [x; 1].
-
-    Args:
-        products: Σ [x; 1] [x; 1]ᵀ in float64, `ones` being `width` + 1.
-        crossed: Σ s [x; 1]ᵀ in float64.
-        prior: see `Moments.solve`.
-
-    Returns:
-        W and b.
-    """
+    """Least squares from the sums Σ [x; 1] [x; 1]ᵀ and Σ s [x; 1]ᵀ in float64."""
     count = products[-1, -1]
     mean, mean_target = products[-1, :-1] / count, crossed[:, -1] / count
     covariance = (products[:-1, :-1] / count).addr_(mean, mean, alpha=-1)
@@ -123,15 +102,9 @@ def fit_layer(
     prior: Float[Tensor, "bins width"],
     device: torch.device,
 ) -> tuple[Float[Tensor, "bins width"], Float[Tensor, " bins"]]:
-    """Weights and bias of a layer from a stream of samples.
+    """Weights and bias of a layer from a stream of samples, see `Moments`.
 
-    Args:
-        chunks: inputs of the layer, targets, and in how many bins the targets are known.
-        prior: see `Moments.solve`.
-        device: where to compute; one that knows no float64 leaves it to the CPU.
-
-    Returns:
-        W and b in float32, on the CPU.
+    They are in float32 on the CPU, which also computes for a device without float64.
     """
     bins, width = prior.shape
     moments = Moments(width, bins, device if device.type == "cuda" else torch.device("cpu"))

@@ -1,21 +1,40 @@
 """The feed-forward network of Uhlich et al. (ICASSP 2015 and ICASSP 2017, section 2.2)."""
 
-from typing import Literal, cast
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import ClassVar, Literal, cast
 
+import numpy as np
+import scipy.linalg
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stemblend.spectral.config import TransformConfig
+from stemblend.mixing.batch import Batch
+from stemblend.separators.magnitude_network import (
+    MagnitudeConfig,
+    MagnitudeLearning,
+    MagnitudeNetwork,
+    target_magnitude,
+)
+from stemblend.training.network import band_mask
+from stemblend.util.files import write_safetensors
+
+_VECTORS_PER_DIMENSION = 4
+"""Supervectors that a PCA is fitted to, for each of their entries."""
 
 _SILENCE = 1e-6
 """Floor of gamma, far below the magnitude of 16-bit rounding noise: silence stays silent."""
 
 
-class FNNConfig(TransformConfig):
+class FNNConfig(MagnitudeConfig):
     """Everything that fixes the structure of an FNN.
+
+    FNN-1 of the 2017 paper has K=3, C=3; FNN-2 has K=4, C=8 and a PCA to half of the supervector.
 
     Attributes:
         layers: number K of ReLU layers, the output layer among them.
@@ -23,11 +42,10 @@ class FNNConfig(TransformConfig):
         pca: dimension to which the supervector is reduced, or None for no reduction.
     """
 
-    kind: Literal["fnn"] = "fnn"
-    layers: int = Field(default=4, ge=1)
-    context: int = Field(default=8, ge=0)
-    pca: int | None = None
-    sample_rate: int = 32000
+    layers: int = Field(default=4, ge=1, le=64)
+    context: int = Field(default=8, ge=0, le=64)
+    pca: int | None = Field(default=None, ge=1, le=2**16)
+    sample_rate: int = Field(default=32000, ge=1000, le=192_000)
 
     @property
     def stride(self) -> int:
@@ -44,19 +62,60 @@ class FNNConfig(TransformConfig):
         """Length (2C+1)·L of the input vector."""
         return (2 * self.context + 1) * self.stft.bins
 
-    @classmethod
-    def fnn1(cls) -> "FNNConfig":
-        """FNN-1 of the 2017 paper: K=3, C=3."""
-        return cls(layers=3, context=3)
 
-    @classmethod
-    def fnn2(cls) -> "FNNConfig":
-        """FNN-2 of the 2017 paper: K=4, C=8, PCA to half of the supervector."""
-        half = cls(layers=4, context=8).supervector // 2
-        return cls(layers=4, context=8, pca=half)
+class LayerwiseConfig(BaseModel):
+    """Settings of layer-wise training; the defaults are those of the papers.
+
+    Attributes:
+        samples: number of samples, drawn once; 10⁶ in 2015, 2·10⁶ for FNN-1 and 1.2·10⁷ for
+            FNN-2. A sample takes about 8 kB on the disk with FNN-1, 10 kB with FNN-2.
+        layer_iterations: of L-BFGS after each added layer.
+        final_iterations: more of them on the whole network in the end; a finished run goes on
+            with more.
+        history: corrections that L-BFGS keeps, of twice the network's size each.
+        chunk: samples to compute at a time.
+        start: initial weights of an added layer; "random" is there to compare with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int = Field(default=1_000_000, ge=1)
+    layer_iterations: int = Field(default=600, ge=0)
+    final_iterations: int = Field(default=3000, ge=0)
+    history: int = Field(default=20, ge=1)
+    chunk: int = Field(default=4096, ge=1)
+    start: Literal["least-squares", "random"] = "least-squares"
+
+    def iterations(self, layers: int, depth: int) -> int:
+        """Iterations of L-BFGS on the first `layers` of `depth` layers."""
+        return self.layer_iterations + (self.final_iterations if layers == depth else 0)
+
+    def steps(self, depth: int) -> int:
+        """Layers to add and iterations to do."""
+        return depth * (1 + self.layer_iterations) + self.final_iterations
 
 
-class FNN(nn.Module):
+class FNNLearning(MagnitudeLearning):
+    """How an FNN learns.
+
+    Attributes:
+        layerwise: how to train it layer by layer with L-BFGS, see
+            `stemblend.separators.fnn.layerwise`; None trains all layers together by gradients.
+    """
+
+    layerwise: LayerwiseConfig | None = None
+
+
+def relu_layers(
+    layers: Iterable[nn.Module], inputs: Float[Tensor, "*batch width"]
+) -> Float[Tensor, "*batch bins"]:
+    """Put inputs through linear layers, each followed by a ReLU."""
+    for layer in layers:
+        inputs = layer(inputs).relu()
+    return inputs
+
+
+class FNN(MagnitudeNetwork):
     """K ReLU layers from a supervector of 2C+1 magnitude frames to the source's centre frame.
 
     A network sees one channel at a time: the channels of a song are a batch to it. Context
@@ -66,14 +125,19 @@ class FNN(nn.Module):
     a typical entry is near one: the ReLU layers absorb the constant, and gradients like it.
     """
 
-    def __init__(self, config: FNNConfig) -> None:
-        super().__init__()
-        self.config = config
+    Config = FNNConfig
+    Learning = FNNLearning
+    constants: ClassVar[frozenset[str]] = frozenset({"pca_mean", "pca_basis"})
+    config: FNNConfig
+    learning: FNNLearning
+
+    def __init__(self, config: FNNConfig, learning: FNNLearning | None = None) -> None:
+        super().__init__(config, learning)
         bins = config.stft.bins
         self._unit = bins**-0.5
         width = config.pca or config.supervector
         if config.pca is not None:
-            # set by `stemblend.separators.fnn.pca`, or read from a checkpoint; never trained
+            # set by `prepare`, or read from a checkpoint; never trained
             self.pca_mean: Tensor
             self.pca_basis: Tensor
             self.register_buffer("pca_mean", torch.zeros(config.supervector))
@@ -81,6 +145,49 @@ class FNN(nn.Module):
         self.layers = nn.ModuleList(
             nn.Linear(width if k == 0 else bins, bins) for k in range(config.layers)
         )
+
+    @property
+    def reach(self) -> int:
+        """Context frames on each side."""
+        return self.config.reach
+
+    def prepare(self, batches: Iterator[Batch], folder: Path) -> None:
+        """Fit the PCA, if there is one, or take that of a run of another source.
+
+        The mixtures of one target serve all of them: they differ little.
+        """
+        if self.config.pca is None:
+            return
+        structure = self.config.model_dump_json(exclude={"layers", "sources"})
+        key = hashlib.sha256(structure.encode()).hexdigest()[:16]
+        path = folder / f"pca-{key}.safetensors"
+        if not path.exists():
+            forward = self.config.stft.forward
+            vectors = (
+                self.supervectors(forward(batch.mixture[:, 0]).abs())[0].flatten(0, 1)
+                for batch in batches
+            )
+            mean, basis = fit_pca(vectors, self.config.supervector, self.config.pca)
+            write_safetensors(path, {"mean": mean, "basis": basis}, {})
+        stored = load_file(path)
+        self.pca_mean.copy_(stored["mean"])
+        self.pca_basis.copy_(stored["basis"])
+
+    def loss(self, batch: Batch) -> Float[Tensor, ""]:
+        """Mean squared error of the gamma-normalised magnitudes (ICASSP 2015, section 2.2).
+
+        The left channel alone is used: random swapping makes it as good as the right one.
+        """
+        forward, reach = self.config.stft.forward, self.config.reach
+        mixture = forward(batch.mixture[:, 0])
+        vectors, gamma = self.supervectors(mixture.abs())
+        inner = slice(reach, mixture.shape[-1] - reach)
+        wanted = forward(batch.targets[:, 0, 0])[..., inner]
+        truth = target_magnitude(wanted, mixture[..., inner], self.learning.target)
+        error = self.from_supervectors(vectors).float() - truth.transpose(1, 2) / gamma
+        bins = self.config.stft.bins
+        known = band_mask(batch.bandwidth[:, 0], self.config.sample_rate, bins)
+        return (error.square() * known[:, None]).mean()
 
     def supervectors(
         self, magnitude: Float[Tensor, "batch bins frames"]
@@ -109,11 +216,9 @@ class FNN(nn.Module):
         """Map normalised supervectors to the normalised magnitudes of the centre frame."""
         if self.config.pca is not None:
             vectors = functional.linear(vectors - self.pca_mean, self.pca_basis)
-        for layer in self.layers:
-            vectors = layer(vectors).relu()
-        return vectors
+        return relu_layers(self.layers, vectors)
 
-    def folded(self) -> "FNN":
+    def for_use(self) -> "FNN":
         """The same function with the PCA multiplied into the first layer; itself without a PCA."""
         if self.config.pca is None:
             return self
@@ -128,17 +233,10 @@ class FNN(nn.Module):
     def forward(
         self, magnitude: Float[Tensor, "batch channels bins frames"]
     ) -> Float[Tensor, "batch channels bins frames"]:
-        """Estimate the magnitudes of the source in every frame.
-
-        Args:
-            magnitude: mixture magnitudes `(batch, channels, bins, frames)`, not negative.
-
-        Returns:
-            Source magnitudes of the same shape; scaling the input by g scales the output by g.
-        """
+        """Estimate the magnitudes of the source; scaling the input by g scales them by g."""
         config = self.config
         if config.pca is not None:
-            return self.folded()(magnitude)
+            return self.for_use()(magnitude)
         taps = 2 * config.context + 1
         padded = functional.pad(magnitude.flatten(0, 1), (config.reach, config.reach))
         norms = padded.norm(dim=1, keepdim=True)
@@ -153,3 +251,33 @@ class FNN(nn.Module):
         for layer in others:
             hidden = functional.conv1d(hidden, layer.weight[..., None], layer.bias).relu()
         return (hidden.float() * gamma).view_as(magnitude)
+
+
+def principal_components(covariance: np.ndarray, components: int) -> np.ndarray:
+    """The leading eigenvectors of a covariance: orthonormal rows, largest variance first."""
+    dimension = len(covariance)
+    _, vectors = scipy.linalg.eigh(
+        covariance, subset_by_index=(dimension - components, dimension - 1), overwrite_a=True
+    )
+    return np.ascontiguousarray(vectors.T[::-1])
+
+
+def fit_pca(
+    vectors: Iterator[Float[Tensor, "rows dimension"]], dimension: int, components: int
+) -> tuple[Float[Tensor, " dimension"], Float[Tensor, "components dimension"]]:
+    """Find mean and leading principal components of an endless stream of vectors.
+
+    The mean is removed and nothing is whitened. Mean and covariance are summed up batch by
+    batch, over four vectors a dimension.
+    """
+    total = torch.zeros(dimension)
+    products = torch.zeros(dimension, dimension)
+    count = 0
+    while count < _VECTORS_PER_DIMENSION * dimension:
+        rows = next(vectors)
+        total += rows.sum(0)
+        products.addmm_(rows.T, rows)
+        count += len(rows)
+    mean = total / count
+    covariance = products.div_(count).addr_(mean, mean, alpha=-1)
+    return mean, torch.from_numpy(principal_components(covariance.numpy(), components))

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,12 +15,11 @@ from torch.nn import functional
 
 from stemblend.errors import DataError
 from stemblend.mixing.collections import Songs
-from stemblend.mixing.excerpts import ExcerptSource
+from stemblend.mixing.mixer import Mixer
 from stemblend.separators.fnn.network import FNN, FNNConfig
-from stemblend.separators.fnn.pca import fit_pca, pca_file
-from stemblend.training.config import TrainingConfig
-from stemblend.training.objective import band_mask, target_magnitude
-from stemblend.training.validation import excerpt_samples
+from stemblend.separators.magnitude_network import target_magnitude
+from stemblend.training.network import band_mask
+from stemblend.training.run import Run, ignore
 from stemblend.util.files import replacing
 
 _BLOCK = 512
@@ -50,21 +48,13 @@ class Samples:
     baseline: float
 
     def chunks(self, size: int, device: torch.device) -> Iterator[Chunk]:
-        """Go through the samples in their order.
-
-        Args:
-            size: samples at a time.
-            device: where the chunks shall lie.
-
-        Yields:
-            Inputs and targets in float32, and `known`.
-        """
+        """Inputs and targets in float32, and `known`, of `size` samples at a time, in order."""
         for start in range(0, len(self.inputs), size):
-            part = slice(start, start + size)
-            inputs, targets = (
-                half[part].to(device).to(torch.float32) for half in (self.inputs, self.targets)
+            inputs, targets, known = (
+                values[start : start + size].to(device)
+                for values in (self.inputs, self.targets, self.known)
             )
-            yield inputs, targets, self.known[part].to(device)
+            yield inputs.float(), targets.float(), known
 
     def on(self, device: torch.device) -> "Samples":
         """The samples in a GPU's memory if they fill less than half of what is free there."""
@@ -83,50 +73,44 @@ def sample_length(config: FNNConfig) -> int:
 
 
 def draw_block(
-    network: FNN,
-    source: ExcerptSource,
-    rng: np.random.Generator,
-    count: int,
-    kind: Literal["magnitude", "phase"],
+    network: FNN, mixer: Mixer, rng: np.random.Generator, count: int
 ) -> tuple[
     Float[Tensor, "count width"],
     Float[Tensor, "count bins"],
     Int32[Tensor, " count"],
     Float[Tensor, ""],
 ]:
-    """Draw samples, each from places and recordings of its own (ICASSP 2015, eq. 3).
+    """Draw samples, each from an excerpt of its own (ICASSP 2015, eq. 3).
 
     x = |α s + Σ α_i v_i| / γ and s = |S α s| / γ, of which the sums are taken before the
     transform: it is linear, so that this is mixing in the complex domain.
 
     Args:
-        network: cuts, normalises and projects the supervectors; on the CPU.
-        source: gives mixtures of `sample_length` audio samples; their left channel is used.
+        network: cuts, normalises and projects the supervectors; on the CPU. Its settings of
+            learning name the kind of the target, of which what is negative becomes zero, since a
+            ReLU can come no nearer.
+        mixer: draws mixtures of `sample_length` audio samples; their left channel is used.
         rng: generator of the draw.
         count: how many.
-        kind: of the target, see `target_magnitude`; what is negative becomes zero, since a
-            ReLU can come no nearer.
 
     Returns:
         Inputs, targets and `known` as in `Samples`, and their share of the baseline, in float64.
     """
     config = network.config
     stft, reach = config.stft, config.reach
-    batch = source.draw(rng, count)
+    batch = mixer.draw(rng, count)
     first = config.stride - 1  # the first frame that lies inside the excerpt
-    kept = band_mask(torch.from_numpy(batch.cutoff), config.sample_rate, stft.bins)[..., None]
-    heard = stft.forward(torch.from_numpy(batch.mixture[:, 0]))
-    heard = heard[..., first : first + 2 * reach + 1] * kept
+    mixture = stft.forward(batch.mixture[:, 0])[..., first : first + 2 * reach + 1]
     middle = slice(reach * config.hop, (reach + config.stride) * config.hop)
-    wanted = stft.forward(torch.from_numpy(batch.targets[:, 0, 0, middle].copy()))
-    wanted = wanted[..., first : first + 1] * kept
-    vectors, gamma = network.supervectors(heard.abs())
-    targets = target_magnitude(wanted, heard[..., reach : reach + 1], kind)
-    targets = targets[..., 0].clamp_min(0) / gamma[:, 0]
+    target = stft.forward(batch.targets[:, 0, 0, middle].contiguous())[..., first : first + 1]
+    vectors, gamma = network.supervectors(mixture.abs())
+    kind = network.learning.target
+    magnitude = target_magnitude(target, mixture[..., reach : reach + 1], kind)
+    targets = magnitude[..., 0].clamp_min(0) / gamma[:, 0]
     inputs = vectors[:, 0]
-    mask = band_mask(torch.from_numpy(batch.bandwidth[:, 0]), config.sample_rate, stft.bins)
-    middle = slice(config.context * stft.bins, (config.context + 1) * stft.bins)
-    baseline = ((targets - inputs[:, middle]) * mask).double().square().sum()
+    mask = band_mask(batch.bandwidth[:, 0], config.sample_rate, stft.bins)
+    centre = slice(config.context * stft.bins, (config.context + 1) * stft.bins)
+    baseline = ((targets - inputs[:, centre]) * mask).double().square().sum()
     if config.pca is not None:
         inputs = functional.linear(inputs - network.pca_mean, network.pca_basis)
     return inputs, targets, mask.sum(1).to(torch.int32), baseline
@@ -134,13 +118,11 @@ def draw_block(
 
 def draw_samples(
     network: FNN,
-    source: ExcerptSource,
+    mixer: Mixer,
     count: int,
     seed: int,
     folder: Path,
-    *,
-    kind: Literal["magnitude", "phase"] = "magnitude",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = ignore,
 ) -> Samples:
     """Draw samples into files, or take them from there; an interrupted draw goes on.
 
@@ -149,12 +131,11 @@ def draw_samples(
 
     Args:
         network: see `draw_block`.
-        source: see `draw_block`.
+        mixer: see `draw_block`.
         count: how many samples.
         seed: of the draw.
         folder: for the files, about 2·(width + bins) bytes a sample; it belongs to these
             arguments alone.
-        kind: see `draw_block`.
         progress: called with the samples drawn and their number.
 
     Raises:
@@ -178,13 +159,11 @@ def draw_samples(
         )
         for name, (dtype, columns_of) in columns.items()
     }
-    done, baseline = 0, 0.0
-    if begun:
-        done, baseline = json.loads(position.read_text()).values()
+    done, baseline = json.loads(position.read_text()).values() if begun else (0, 0.0)
     while done < count:
         number = min(_BLOCK, count - done)
         rng = np.random.default_rng((seed, 2, done // _BLOCK))
-        inputs, targets, known, share = draw_block(network, source, rng, number, kind)
+        inputs, targets, known, share = draw_block(network, mixer, rng, number)
         for name, drawn in (("inputs", inputs), ("targets", targets), ("known", known[:, None])):
             arrays[name][done : done + number] = drawn.numpy()
         done, baseline = done + number, baseline + share.item()
@@ -193,8 +172,7 @@ def draw_samples(
                 array.flush()
             with replacing(position) as temporary:
                 temporary.write_text(json.dumps({"done": done, "baseline": baseline}))
-        if progress is not None:
-            progress(done, count)
+        progress(done, count)
     # copy on write: torch warns of memory that it must not write to
     inputs, targets, known = (
         torch.from_numpy(np.load(folder / f"{name}.npy", mmap_mode="c")) for name in columns
@@ -202,12 +180,10 @@ def draw_samples(
     return Samples(inputs, targets, known[:, 0], baseline)
 
 
-def samples_key(
-    config: TrainingConfig, network: FNN, songs: Sequence[tuple[float, Songs]], count: int
-) -> str:
+def samples_key(run: Run, network: FNN, songs: Sequence[tuple[float, Songs]], count: int) -> str:
     """A name for all that decides about samples: settings, recordings and PCA."""
-    settings = config.model_dump_json(
-        include={"source", "augmentation", "target", "seed"}, exclude_defaults=True
+    settings = run.config.model_dump_json(
+        include={"sources", "augmentation", "seed"}, exclude_defaults=True
     )
     structure = network.config.model_dump(exclude={"layers"})
     # their files are named after what they hold
@@ -215,46 +191,22 @@ def samples_key(
         (weight, [[recording.path.name for recording in song] for song in collection])
         for weight, collection in songs
     ]
-    text = json.dumps([settings, structure, recordings, count, pca_print(network)])
+    mean = b"" if network.config.pca is None else network.pca_mean.cpu().numpy().tobytes()
+    pca = hashlib.sha256(mean).hexdigest()
+    text = json.dumps([settings, network.learning.target, structure, recordings, count, pca])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def pca_print(network: FNN) -> str:
-    """A short name of the network's PCA, by its mean; empty without one."""
-    if network.config.pca is None:
-        return ""
-    return hashlib.sha256(network.pca_mean.cpu().numpy().tobytes()).hexdigest()[:16]
-
-
 def open_samples(
-    config: TrainingConfig,
-    network: FNN,
-    songs: Sequence[tuple[float, Songs]],
-    count: int,
-    cache: Path,
-    progress: Callable[[int, int], None] | None = None,
+    run: Run, network: FNN, songs: Sequence[tuple[float, Songs]], count: int
 ) -> Samples:
-    """Draw the samples of a run, or take them from the cache; the PCA is fitted before.
+    """Draw the samples of a run, or take them from its cache, which runs on the same data share.
 
-    Args:
-        config: of the run.
-        network: its PCA is set.
-        songs: weights and songs of the collections.
-        count: how many samples.
-        cache: folder for the PCA and the samples, which runs on the same data share.
-        progress: called with the samples drawn and their number.
+    The network has its PCA, if there is one, and is on the CPU. The run is told of samples drawn.
 
     Raises:
-        DataError: if the settings are not possible with samples, or the disk has no room.
+        DataError: if a song is missing, or the disk has no room.
     """
-    rate, options = network.config.sample_rate, config.augmentation
-    if options.equaliser_db:
-        raise DataError("samples are drawn without an equaliser; set equaliser_db to 0")
-    if network.config.pca is not None:
-        mixtures = ExcerptSource(songs, config.targets, options, excerpt_samples(config), rate)
-        fit_pca(network, mixtures, np.random.default_rng((config.seed, 1)), pca_file(config, cache))
-    source = ExcerptSource(songs, config.targets, options, sample_length(network.config), rate)
-    folder = cache / f"samples-{samples_key(config, network, songs, count)}"
-    return draw_samples(
-        network, source, count, config.seed, folder, kind=config.target, progress=progress
-    )
+    mixer = run.mixer(songs, sample_length(network.config), network.config.sample_rate)
+    folder = run.cache / f"samples-{samples_key(run, network, songs, count)}"
+    return draw_samples(network, mixer, count, run.config.seed, folder, run.decoding)

@@ -3,11 +3,17 @@
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from stemblend.errors import DataError
-from stemblend.separators.nmf.updates import FLOOR, update_activations, update_bases
+from stemblend.separators.nmf.updates import (
+    FLOOR,
+    sparse_objective,
+    update_activations,
+    update_bases,
+)
 
 _CELLS = 1 << 22
 """Bins times frames, padding included, that are factorised side by side."""
@@ -21,7 +27,6 @@ def factorise(
     atoms: int,
     generator: torch.Generator,
     *,
-    valid: Bool[Tensor, "*songs frames"] | None = None,
     iterations: int = 100,
     beta: float = 1,
     sparsity: float = 5,
@@ -29,10 +34,9 @@ def factorise(
     """Factorise spectrograms into unit-norm bases and activations, each song by itself.
 
     Args:
-        magnitude: `V`, not negative.
+        magnitude: `V`, not negative. Frames without any sound, such as padding, get no activations.
         atoms: number Q of bases of each song; may exceed the number of frames.
         generator: of the random start, on the CPU, so that every device starts alike.
-        valid: frames that count; the others, padding, get no activations.
         iterations: updates of activations and bases in turn.
         beta: of the divergence.
         sparsity: `μ`, at least 0.
@@ -44,22 +48,18 @@ def factorise(
     bases = torch.rand(*songs, bins, atoms, generator=generator).to(magnitude)
     bases /= bases.norm(dim=-2, keepdim=True)
     activations = torch.rand(*songs, atoms, frames, generator=generator).to(magnitude)
-    if valid is not None:
-        activations *= valid[..., None, :]
+    activations *= magnitude.any(-2, keepdim=True)
     # start with a model that has the loudness of the song
     level = magnitude.sum((-2, -1)) / (bases @ activations).sum((-2, -1)).clamp_min(FLOOR)
     activations *= level[..., None, None]
+    settings = {"beta": beta, "sparsity": sparsity}
     for _ in range(iterations):
-        activations = update_activations(
-            magnitude, bases, activations, beta=beta, sparsity=sparsity
-        )
-        bases, activations = update_bases(
-            magnitude, bases, activations, beta=beta, sparsity=sparsity
-        )
+        activations = update_activations(magnitude, bases, activations, **settings)
+        bases, activations = update_bases(magnitude, bases, activations, **settings)
     return bases, activations
 
 
-def audible(magnitude: Float[Tensor, "bins frames"]) -> Float[Tensor, "bins heard"]:
+def audible(magnitude: Float[Tensor, "bins frames"]) -> Float[Tensor, "bins sounding"]:
     """The frames that are less than 60 dB below the loudest one; none of a silent recording."""
     level = magnitude.norm(dim=0)
     return magnitude[:, level > max(_AUDIBLE * float(level.amax()), FLOOR)]
@@ -73,9 +73,9 @@ def train_bases(
     iterations: int = 100,
     beta: float = 1,
     sparsity: float = 5,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> Float[Tensor, "bins all_atoms"]:
-    """Learn bases of one source from its recordings, Q from each, and put them side by side.
+    """Learn bases of single sources from recordings, Q from each, and put them side by side.
 
     So does S. Uhlich et al. 2017, section 5: Q = 25 bases a song, 50 songs.
 
@@ -83,10 +83,11 @@ def train_bases(
         magnitudes: a spectrogram a recording, of any length; each holds sound.
         atoms: number Q of bases of each recording.
         generator: of the random start.
-        iterations: updates.
+        iterations: updates of activations and bases in turn.
         beta: of the divergence.
-        sparsity: `μ`.
-        progress: called with the number of recordings that are done.
+        sparsity: `μ`, at least 0.
+        progress: called with recordings done, their number, and the objective a frame that the
+            last ones came to.
 
     Returns:
         Unit-norm bases, those of the first recording first.
@@ -94,34 +95,26 @@ def train_bases(
     Raises:
         DataError: if there is no recording, or one is silent throughout.
     """
-    heard = [audible(magnitude) for magnitude in magnitudes]
-    silent = [number for number, frames in enumerate(heard) if not frames.shape[1]]
-    if not heard or silent:
+    sounding = [audible(magnitude) for magnitude in magnitudes]
+    silent = [number for number, frames in enumerate(sounding) if not frames.shape[1]]
+    if not sounding or silent:
         raise DataError(
-            f"no bases can be learned from {'silence: ' + str(silent) if heard else 'nothing'}; "
+            f"no bases can be learned from {'silence: ' + str(silent) if sounding else 'nothing'}; "
             "give recordings that hold sound"
         )
+    settings = {"beta": beta, "sparsity": sparsity}
     bases: dict[int, Tensor] = {}
-    for batch in _batches([frames.shape[1] for frames in heard], heard[0].shape[0]):
-        longest = max(heard[number].shape[1] for number in batch)
-        padded = [
-            torch.nn.functional.pad(heard[number], (0, longest - heard[number].shape[1]))
-            for number in batch
-        ]
-        lengths = torch.tensor([heard[number].shape[1] for number in batch])
-        learned, _ = factorise(
-            torch.stack(padded),
-            atoms,
-            generator,
-            valid=(torch.arange(longest) < lengths[:, None]).to(padded[0].device),
-            iterations=iterations,
-            beta=beta,
-            sparsity=sparsity,
+    for batch in _batches([frames.shape[1] for frames in sounding], sounding[0].shape[0]):
+        frames = [sounding[number].mT for number in batch]
+        magnitude = pad_sequence(frames, batch_first=True).mT.contiguous()
+        learned, activations = factorise(
+            magnitude, atoms, generator, iterations=iterations, **settings
         )
         bases |= dict(zip(batch, learned, strict=True))
         if progress is not None:
-            progress(len(bases))
-    return torch.cat([bases[number] for number in range(len(heard))], dim=1)
+            objective = float(sparse_objective(magnitude, learned, activations, **settings))
+            progress(len(bases), len(sounding), objective / sum(map(len, frames)))
+    return torch.cat([bases[number] for number in range(len(sounding))], dim=1)
 
 
 def _batches(lengths: Sequence[int], bins: int) -> Iterator[list[int]]:

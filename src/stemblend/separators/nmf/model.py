@@ -1,6 +1,6 @@
 """What a trained factorisation consists of, and its file."""
 
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,10 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from stemblend.errors import ModelError
-from stemblend.models.weights import read_tensors, write_tensors
+from stemblend.models.weights import read_config, read_tensors, write_weights
 from stemblend.separators.nmf.reconstruction import source_parts
 from stemblend.separators.nmf.updates import fit_activations
 from stemblend.spectral import STFT
+
+Kind = Literal["snmf", "dnmf", "deepnmf"]
 
 
 class NMFConfig(BaseModel):
@@ -39,17 +41,16 @@ class NMFConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["nmf"] = "nmf"
     songs: dict[str, tuple[str, ...]] = {}
-    atoms: int = Field(default=25, ge=1)
+    atoms: int = Field(default=25, ge=1, le=100_000)
     beta: float = Field(default=1, ge=0)
     sparsity: float = Field(default=5, ge=0)
-    iterations: int = Field(default=10, ge=1)
+    iterations: int = Field(default=10, ge=1, le=100_000)
     power: float = Field(default=1, gt=0)
-    context: int = Field(default=1, ge=1)
-    sample_rate: int = Field(default=44100, ge=1)
-    n_fft: int = 1024
-    hop: int = 512
+    context: int = Field(default=1, ge=1, le=100_000)
+    sample_rate: int = Field(default=44100, ge=1000, le=192_000)
+    n_fft: int = Field(default=1024, ge=2, le=2**16)
+    hop: int = Field(default=512, ge=1, le=2**16)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -107,6 +108,14 @@ class Factorisation:
         """SNMF: the sources are rebuilt from the bases that explain the mixture."""
         return cls(config, bases, (), bases[-config.stft.bins :])
 
+    @property
+    def kind(self) -> Kind:
+        """What of it was learned beyond the bases."""
+        if self.untied:
+            return "deepnmf"
+        is_plain = torch.equal(self.reconstruction, self.bases[-len(self.reconstruction) :])
+        return "snmf" if is_plain else "dnmf"
+
     def to(self, device: torch.device | str) -> "Factorisation":
         """The same on another device."""
         return replace(
@@ -116,46 +125,52 @@ class Factorisation:
             reconstruction=self.reconstruction.to(device),
         )
 
-    def before(self, layers: int) -> "Factorisation":
-        """The same without its last so many updates of the activations."""
-        iterations = self.config.iterations - layers
-        return replace(
-            self,
-            config=self.config.model_copy(update={"iterations": iterations}),
-            untied=self.untied[: max(len(self.untied) - layers, 0)],
-        )
+    def last_layers(self, count: int) -> list[Float[Tensor, "_rows atoms"]]:
+        """The last layers, the reconstruction at the end.
+
+        Args:
+            count: how many; what is not untied counts as a copy of the bases.
+        """
+        untied = [self.bases] * self.config.iterations + list(self.untied)
+        return [*untied[len(untied) - count + 1 :], self.reconstruction]
+
+    def with_last_layers(self, layers: Sequence[Float[Tensor, "_rows atoms"]]) -> "Factorisation":
+        """The same with other last layers, see `last_layers`."""
+        *untied, reconstruction = layers
+        kept = self.untied[: max(len(self.untied) - len(untied), 0)]
+        return replace(self, untied=(*kept, *untied), reconstruction=reconstruction)
 
     def activations(
         self,
         magnitude: Float[Tensor, "rows frames"],
         start: Float[Tensor, "atoms frames"] | None = None,
+        *,
+        without: int = 0,
     ) -> Float[Tensor, "atoms frames"]:
         """Explain a mixture, see `fit_activations`.
 
         Args:
             magnitude: of the mixture to the configured power, context stacked.
             start: first activations.
+            without: last updates of the activations that are left out.
         """
+        untied = self.untied[: max(len(self.untied) - without, 0)]
         return fit_activations(
             magnitude,
             self.bases,
-            iterations=max(self.config.iterations - len(self.untied), 0),
+            iterations=max(self.config.iterations - without - len(untied), 0),
             beta=self.config.beta,
             sparsity=self.config.sparsity,
-            untied=self.untied,
+            untied=untied,
             start=start,
         )
 
     def shares(
         self, magnitude: Float[Tensor, "bins frames"]
     ) -> Float[Tensor, "sources bins frames"]:
-        """Each source's share of every bin and frame of a mixture, from 0 to 1.
+        """Each source's share of a mixture, of magnitudes to the configured power.
 
-        Args:
-            magnitude: of the mixture to the configured power.
-
-        Returns:
-            Ratio masks that sum to one, equal ones in silence.
+        Shares are from 0 to 1 and sum to one; in silence all are equal.
         """
         activations = self.activations(stack_context(magnitude, self.config.context))
         parts = source_parts(self.reconstruction, activations, self.config.sizes)
@@ -163,7 +178,7 @@ class Factorisation:
 
 
 def save_factorisation(
-    factorisation: Factorisation, path: Path, metadata: dict[str, str], *, bits: int = 32
+    factorisation: Factorisation, path: Path, metadata: Mapping[str, str], *, bits: int = 32
 ) -> None:
     """Write a factorisation's bases and configuration, atomically.
 
@@ -176,15 +191,17 @@ def save_factorisation(
     """
     tensors = {"bases": factorisation.bases}
     tensors |= {f"untied.{number}": layer for number, layer in enumerate(factorisation.untied)}
-    if not torch.equal(
-        factorisation.reconstruction, factorisation.bases[-len(factorisation.reconstruction) :]
-    ):
+    reconstruction = factorisation.reconstruction
+    if not torch.equal(reconstruction, factorisation.bases[-len(reconstruction) :]):
         # masks do not depend on the scale, which in 16 bits has its limits
-        tensors["reconstruction"] = (
-            factorisation.reconstruction / factorisation.reconstruction.max()
-        )
-    described = {"factorisation": factorisation.config.model_dump_json(), **metadata}
-    write_tensors(path, tensors, described, bits=bits)
+        tensors["reconstruction"] = reconstruction / reconstruction.max()
+    write_weights(path, tensors, factorisation.config, metadata, bits=bits)
+
+
+def numbered(tensors: Mapping[str, Tensor], name: str) -> list[Tensor]:
+    """The tensors `name.0`, `name.1` and so on."""
+    names = (f"{name}.{number}" for number in range(len(tensors)))
+    return [tensors[each] for each in names if each in tensors]
 
 
 def load_factorisation(path: Path) -> Factorisation:
@@ -195,21 +212,17 @@ def load_factorisation(path: Path) -> Factorisation:
     """
     tensors, metadata = read_tensors(path)
     try:
-        config = NMFConfig.model_validate(json.loads(metadata["factorisation"]))
+        config = NMFConfig.model_validate(read_config(path, metadata))
         bases = tensors["bases"]
-        untied = [
-            tensors[f"untied.{number}"]
-            for number in range(len(tensors))
-            if f"untied.{number}" in tensors
-        ]
-        reconstruction = tensors.get("reconstruction", bases[-config.stft.bins :])
-    except (KeyError, ValidationError, json.JSONDecodeError) as error:
+    except (KeyError, ValidationError) as error:
         raise ModelError(
             f"the weight file {path} does not hold a factorisation of this version; train or "
             "install it again"
         ) from error
+    untied = tuple(numbered(tensors, "untied"))
+    reconstruction = tensors.get("reconstruction", bases[-config.stft.bins :])
     rows, atoms = config.context * config.stft.bins, sum(config.sizes)
     shapes = {layer.shape for layer in (bases, *untied)} | {(rows, atoms)}
     if len(shapes) > 1 or reconstruction.shape != (config.stft.bins, atoms):
         raise ModelError(f"the weight file {path} has bases of wrong sizes; train it again")
-    return Factorisation(config, bases, tuple(untied), reconstruction)
+    return Factorisation(config, bases, untied, reconstruction)

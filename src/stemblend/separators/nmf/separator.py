@@ -1,13 +1,21 @@
 """Non-negative factorisations as separators: sNMF, dNMF and DeepNMF."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 
+from stemblend.errors import ModelError
 from stemblend.interfaces import BlockSupport
-from stemblend.separators.nmf.model import Factorisation
+from stemblend.models.export import WEIGHTS
+from stemblend.separators.nmf.model import Factorisation, load_factorisation
+
+if TYPE_CHECKING:
+    from stemblend.models.registry import Model
+    from stemblend.training.run import Run
 
 _FRAMES = 4096
 """Frames of which the shares of all sources are held at a time."""
@@ -19,6 +27,11 @@ class NMFSeparator:
     Every channel is explained by itself. What it gives has passed the single-channel Wiener
     filter of S. Uhlich et al. 2017, section 5: ratio masks on the mixture, whose stems sum to
     it, so that no further filter is needed.
+
+    Attributes:
+        sources: those that there are bases for.
+        sample_rate: in Hz.
+        block_support: see `Separator.block_support`.
     """
 
     filter = "none"
@@ -31,25 +44,45 @@ class NMFSeparator:
             device: where it is computed.
         """
         self._factorisation = factorisation.to(device)
-        self._device = torch.device(device)
+        config = factorisation.config
+        self.sources = config.sources
+        self.sample_rate = config.sample_rate
+        # frames are independent but for their context; those at the ends of a block are half empty
+        edge = -(-config.n_fft // config.hop) * config.hop
+        before = edge + (config.context - 1) * config.hop
+        self.block_support = BlockSupport(before, edge, config.hop)
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The sources that there are bases for."""
-        return self._factorisation.config.sources
+    @classmethod
+    def from_model(cls, model: "Model", device: str) -> "NMFSeparator":
+        """Read the weight file `bases`."""
+        files = model.weights()
+        if set(files) != {"bases"}:
+            raise ModelError(f"{model.path} needs one weight file; name it bases = ...")
+        return cls(load_factorisation(files["bases"]), device)
 
-    @property
-    def sample_rate(self) -> int:
-        """In Hz."""
-        return self._factorisation.config.sample_rate
+    @staticmethod
+    def train(run: "Run") -> Path:
+        """Train a factorisation, or go on where an earlier call stopped.
 
-    @property
-    def block_support(self) -> BlockSupport:
-        """Frames are independent but for the context that is stacked below them."""
-        config = self._factorisation.config
-        # the frames at the ends of a block are half empty
-        edge = -(-config.n_fft // config.hop)
-        return BlockSupport((config.context - 1 + edge) * config.hop, edge * config.hop, config.hop)
+        Every kind on the way to the one that is asked for leaves its weights in the run's folder,
+        as `snmf.safetensors` and `dnmf.safetensors`.
+
+        Raises:
+            DataError: if the settings, the songs or the factorisation to start from do not fit.
+            AudioError: if a stem cannot be read.
+            ModelError: if there is no factorisation to start from.
+        """
+        from stemblend.separators.nmf.training import FactorisationTraining
+
+        if run.world.leads:
+            FactorisationTraining(run).train()
+        run.world.wait()
+        return run.folder / WEIGHTS
+
+    @staticmethod
+    def role(run: "Run") -> str:
+        """What the weight file of a training run is called."""
+        return "bases"
 
     @torch.inference_mode()
     def estimate(
@@ -58,12 +91,12 @@ class NMFSeparator:
         sources: Sequence[str] | None = None,
     ) -> Float32[np.ndarray, "sources channels samples"]:
         """Estimate stems, see `Separator.estimate`; those of all sources sum to the mixture."""
-        config = self._factorisation.config
-        names = config.sources if sources is None else sources
-        wanted = [config.sources.index(name) for name in names]
+        config, device = self._factorisation.config, self._factorisation.bases.device
+        names = self.sources if sources is None else sources
+        wanted = [self.sources.index(name) for name in names]
         stems = np.empty((len(wanted), *mixture.shape), np.float32)
         for channel, wave in enumerate(mixture):
-            spectrum = config.stft.forward(torch.from_numpy(wave).to(self._device))
+            spectrum = config.stft.forward(torch.from_numpy(wave).to(device))
             magnitude = spectrum.abs().pow_(config.power)
             masks = magnitude.new_empty(len(wanted), *magnitude.mT.shape).mT
             for first in range(0, magnitude.shape[1], _FRAMES):

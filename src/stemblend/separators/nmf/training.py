@@ -1,58 +1,67 @@
-"""Training of sNMF, dNMF and DeepNMF on songs with stems."""
+"""Training of sNMF, dNMF and DeepNMF, each on top of the one before.
 
+sNMF learns the bases of single sources. dNMF (Weninger et al., Interspeech 2014) keeps its
+activations, and learns bases to rebuild the sources from that minimise the error after the ratio
+mask. DeepNMF (Le Roux, Hershey and Weninger, ICASSP 2015) learns the bases of the last updates of
+the activations, too; a dNMF is a DeepNMF of which only the last layer is learned.
+"""
+
+import math
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from stemblend.datasets.base import SOURCES, Track
+from stemblend.datasets.base import Track
 from stemblend.errors import DataError
+from stemblend.interfaces import in_order
+from stemblend.models.export import WEIGHTS
 from stemblend.separators.nmf.bases import audible, train_bases
-from stemblend.separators.nmf.model import Factorisation, NMFConfig
-from stemblend.separators.nmf.training_data import (
-    Mixing,
+from stemblend.separators.nmf.descent import Descent, descend
+from stemblend.separators.nmf.examples import (
+    NMFLearning,
     draw_frames,
     make_examples,
-    read_song,
+    read_stems,
     spectrogram,
 )
-from stemblend.separators.nmf.unfolding import Examples, network_error, network_gradient
+from stemblend.separators.nmf.model import (
+    Factorisation,
+    Kind,
+    NMFConfig,
+    load_factorisation,
+    save_factorisation,
+)
+from stemblend.training.checkpoint import read_checkpoint
+from stemblend.training.log import RunLog
+from stemblend.training.run import Report, Run
 
-_PATIENCE = 40
-"""Updates without a better validation before training ends."""
-
-Progress = Callable[[str], None]
-"""Called with a line that says how far training has come."""
-
-
-def _silent(line: str) -> None:
-    """Report nothing."""
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def train_snmf(
     tracks: Sequence[Track],
-    config: NMFConfig | None = None,
+    sources: Sequence[str],
+    config: NMFConfig,
+    learning: NMFLearning,
     *,
-    sources: Sequence[str] = SOURCES,
-    iterations: int = 100,
-    frames: int = 6000,
     seed: int = 0,
-    device: str = "cpu",
-    progress: Progress = _silent,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> Factorisation:
     """Learn the bases of supervised sparse NMF: Q of each song and source, side by side.
 
     Args:
         tracks: songs; a source that is silent in a song, or is not by itself in a stem, gets no
             bases from it.
-        config: all but its songs is used.
         sources: those to separate.
-        iterations: updates of bases and activations in turn.
-        frames: at most so many audible ones of each stem, drawn at random.
-        seed: of the draw and the random start.
+        config: all but its songs is used.
+        learning: frames of a stem, and updates.
+        seed: of the frames and the random start.
         device: where to compute.
-        progress: told of each source.
+        progress: see `train_bases`.
 
     Returns:
         A factorisation on the CPU.
@@ -61,170 +70,136 @@ def train_snmf(
         DataError: if no song has one of the sources in a stem of its own.
         AudioError: if a stem cannot be read.
     """
-    config = config or NMFConfig()
     generator = torch.Generator().manual_seed(seed)
-    heard: dict[str, dict[str, Tensor]] = {source: {} for source in SOURCES if source in sources}
+    magnitudes: dict[str, dict[str, Tensor]] = {source: {} for source in in_order(sources)}
     for track in tracks:
-        stems = read_song(track, config.sample_rate).stems
-        for source in heard:
-            if source in stems:
-                spectra = spectrogram(stems[source], config)
-                magnitude = audible(spectra.abs().pow_(config.power))
-                drawn = draw_frames(magnitude.shape[1], frames, generator)
-                if len(drawn):
-                    heard[source][track.name] = magnitude[:, drawn]
-    for source, by_song in heard.items():
+        stems = read_stems(track, config.sample_rate)
+        for source in [source for source in magnitudes if source in stems]:
+            magnitude = audible(spectrogram(stems[source], config).abs().pow_(config.power))
+            drawn = draw_frames(magnitude.shape[1], learning.frames, generator)
+            if len(drawn):
+                magnitudes[source][track.name] = magnitude[:, drawn].to(device)
+    for source, by_song in magnitudes.items():
         if not by_song:
             raise DataError(
                 f"no song has {source} to be heard in a stem of its own; "
                 "add one, or leave that source out"
             )
-    learned = []
-    for source, by_song in heard.items():
-        progress(f"{source}: {config.atoms} bases of each of {len(by_song)} songs")
-        learned.append(
-            train_bases(
-                [magnitude.to(device) for magnitude in by_song.values()],
-                config.atoms,
-                generator,
-                iterations=iterations,
-                beta=config.beta,
-                sparsity=config.sparsity,
+    bases = train_bases(
+        [magnitude for by_song in magnitudes.values() for magnitude in by_song.values()],
+        config.atoms,
+        generator,
+        iterations=learning.updates,
+        beta=config.beta,
+        sparsity=config.sparsity,
+        progress=progress,
+    )
+    songs = {source: tuple(by_song) for source, by_song in magnitudes.items()}
+    return Factorisation.supervised(config.model_copy(update={"songs": songs}), bases.cpu())
+
+
+class FactorisationTraining:
+    """One run, whose stages are kinds of factorisations; `state` says where it stands."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config = run.system_config(NMFConfig)
+        self.learning = run.learning(NMFLearning)
+        self.checkpoint = run.folder / "checkpoint.safetensors"
+        self.state = Descent([], [])
+        learned, most = self.learning.learned, self.config.iterations
+        if self.learning.kind == "deepnmf" and learned > most:
+            raise DataError(
+                f"{learned} layers cannot be learned of {most + 1}; set learned to 1 to {most}"
             )
-        )
-    songs = {source: tuple(by_song) for source, by_song in heard.items()}
-    config = config.model_copy(update={"songs": songs})
-    return Factorisation.supervised(config, torch.cat(learned, 1).cpu())
+        if self.checkpoint.exists():
+            stored = read_checkpoint(self.checkpoint, run.config.differences)
+            self.state = Descent.stored(*stored, run.device)
+        self.log = RunLog(run.folder, self.state.total)
 
+    def train(self) -> None:
+        """Go through the stages until the last one or the time ends."""
+        run = self.run
+        deadline = math.inf if run.minutes is None else time.monotonic() + 60 * run.minutes
+        model, stages = self._start()
+        self._save()
+        for left, kind in zip(range(len(stages), 0, -1), stages, strict=True):
+            path = run.folder / (WEIGHTS if left == 1 else f"{kind}.safetensors")
+            if not path.exists() or (left == 1 and kind != "snmf"):
+                if model is None:
+                    model, ended = self._learn_bases(left), True
+                else:
+                    model, ended = self._descend(model, kind, left, deadline)
+                path = path if ended else run.folder / WEIGHTS
+                metadata = run.metadata(self.state.total, self.state.best_score)
+                save_factorisation(model, path, metadata)
+                if not ended:
+                    break
+            # read even what is new, so that stopping in between makes no difference
+            model = load_factorisation(path)
+        self.log.close()
 
-def train_dnmf(
-    model: Factorisation, tracks: Sequence[Track], validation: Sequence[Track] = (), **options
-) -> Factorisation:
-    """Learn reconstruction bases that make up for what the analysis confuses.
+    def _start(self) -> tuple[Factorisation | None, Sequence[Kind]]:
+        """What is there before the first stage, and the stages."""
+        path, kind = self.run.config.start, self.learning.kind
+        stages = _KINDS[: _KINDS.index(kind) + 1]
+        if path is None:
+            return None, stages
+        if kind == "snmf":
+            raise DataError(f"an sNMF starts from nothing; leave out start = {path}")
+        model = load_factorisation(path)
+        structure = (model.config.model_copy(update={"songs": {}}), model.config.sources)
+        if structure != (self.config, in_order(self.run.config.sources)):
+            raise DataError(
+                f"{path} holds a factorisation of another structure or other sources than the "
+                "run's; give the run the same [system] and sources, or leave out start"
+            )
+        # a dNMF or DeepNMF may go on with itself
+        return model, stages[_KINDS.index(model.kind) + 1 :] or stages[-1:]
 
-    Discriminative NMF (Weninger et al., Interspeech 2014): the activations are those of sNMF;
-    the bases from which the sources are rebuilt minimise the error after the ratio mask. It is a
-    DeepNMF of which only the last layer is learned.
+    def _learn_bases(self, left: int) -> Factorisation:
+        config = self.run.config
 
-    Args:
-        model: an sNMF, or a dNMF to go on with.
-        tracks: songs to learn from, those that have all their sources apart.
-        validation: songs that tell when to stop, see `train_deepnmf`.
-        **options: see `train_deepnmf`.
-    """
-    return train_deepnmf(model, tracks, validation, learned=1, **options)
+        def progress(done: int, total: int, objective: float) -> None:
+            self.state.total = done
+            self.log.write({"step": done, "loss": objective})
+            self.run.progress(Report(done, total + (left - 1) * config.steps, objective))
 
+        settings = {"seed": config.seed, "device": self.run.device, "progress": progress}
+        songs, _ = self.run.tracks()
+        model = train_snmf(songs, config.sources, self.config, self.learning, **settings)
+        self._save()
+        return model
 
-def train_deepnmf(
-    model: Factorisation,
-    tracks: Sequence[Track],
-    validation: Sequence[Track] = (),
-    *,
-    learned: int = 2,
-    updates: int = 50,
-    mixing: Mixing | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    progress: Progress = _silent,
-) -> Factorisation:
-    """Learn the last layers of unfolded NMF with multiplicative steps.
+    def _descend(
+        self, model: Factorisation, kind: Kind, left: int, deadline: float
+    ) -> tuple[Factorisation, bool]:
+        """Learn the last layers of a model; whether that ended before the time did."""
+        run, config = self.run, self.run.config
+        learned = self.learning.learned if kind == "deepnmf" else 1
+        model = model.to(run.device)
+        generator = torch.Generator().manual_seed(config.seed)
+        songs, held = run.tracks()
+        training = make_examples(songs, model, learned - 1, self.learning, generator)
+        validation = None
+        if held:
+            unmixed = self.learning.unmixed()
+            validation = make_examples(held, model, learned - 1, unmixed, generator)
+        if self.state.kind != kind:
+            layers = model.last_layers(learned)
+            self.state = Descent(layers, layers, kind=kind, total=self.state.total)
+        state, limits = self.state, {"steps": config.steps, "patience": config.patience}
+        before = state.total - state.step
+        for loss in descend(state, training, validation, model.config, **limits):
+            state.total = before + state.step
+            entry = {"step": state.total, "loss": loss}
+            self.log.write(entry if state.score is None else entry | {"score": state.score})
+            self._save()
+            total = before + left * config.steps
+            run.progress(Report(state.total, total, loss, state.score, state.best_score))
+            if time.monotonic() >= deadline:
+                return model.with_last_layers(state.best), False
+        return model.with_last_layers(state.best), True
 
-    DeepNMF (Le Roux, Hershey and Weninger, ICASSP 2015) with C = `learned`. Steps that raise the
-    objective are taken back and tried again with half their exponent.
-
-    Args:
-        model: where to start: an sNMF, a dNMF, or a DeepNMF with at most as many untied layers;
-            missing ones begin as copies of its bases.
-        tracks: songs to learn from, those that have all their sources apart.
-        validation: songs of which the objective tells when to stop; the best layers are kept.
-            Without any, all updates are made.
-        learned: number C of layers that are learned, the reconstruction one of them.
-        updates: at most so many steps.
-        mixing: how mixtures are made of the songs.
-        seed: of the draw.
-        device: where to compute.
-        progress: told of each step.
-
-    Returns:
-        A factorisation on the CPU.
-
-    Raises:
-        DataError: if no song can be used, or there are too few layers or songs.
-        AudioError: if a stem cannot be read.
-    """
-    config = model.config
-    if not 1 <= learned <= config.iterations:
-        raise DataError(
-            f"{learned} layers cannot be learned of {config.iterations + 1}; "
-            f"use 1 to {config.iterations}"
-        )
-    model = model.to(device)
-    generator = torch.Generator().manual_seed(seed)
-
-    mixing = mixing or Mixing()
-
-    def examples(songs: Sequence[Track], mixing: Mixing) -> Examples:
-        read = (read_song(track, config.sample_rate) for track in songs)
-        return make_examples(read, model, learned - 1, mixing, generator)
-
-    lesson = examples(tracks, mixing)
-    exam = examples(validation, mixing.plain()) if validation else None
-    kept = len(model.untied) - (learned - 1)
-    untied = [model.bases] * -min(kept, 0) + list(model.untied[max(kept, 0) :])
-    layers = descend([*untied, model.reconstruction], lesson, exam, config, updates, progress)
-    return replace(
-        model, untied=(*model.untied[: max(kept, 0)], *layers[:-1]), reconstruction=layers[-1]
-    ).to("cpu")
-
-
-def descend(
-    layers: Sequence[Tensor],
-    lesson: Examples,
-    exam: Examples | None,
-    config: NMFConfig,
-    updates: int,
-    progress: Progress = _silent,
-) -> list[Tensor]:
-    """Multiplicative steps `W ← W ∘ (N / P)^α` of some layers, none of which raises the objective.
-
-    Args:
-        layers: learned updates of the activations, first to last, and the reconstruction bases.
-        lesson: frames to learn from.
-        exam: frames that tell when to stop and which layers are best; None for neither.
-        config: sizes, β and μ.
-        updates: at most so many steps.
-        progress: told of each step.
-
-    Returns:
-        The layers, new ones.
-    """
-    settings = {"sizes": config.sizes, "beta": config.beta, "sparsity": config.sparsity}
-    present = best = list(layers)
-    error, positives, negatives = network_gradient(lesson, present[:-1], present[-1], **settings)
-    least = None if exam is None else network_error(exam, best[:-1], best[-1], **settings)
-    power, failures = 1.0, 0
-    progress(f"start: {error:.4g}" + ("" if least is None else f", validation {least:.4g}"))
-    for update in range(1, updates + 1):
-        tried = [
-            bases * torch.where(positive > 0, negative / positive, 1) ** power
-            for bases, positive, negative in zip(present, positives, negatives, strict=True)
-        ]
-        outcome = network_gradient(lesson, tried[:-1], tried[-1], **settings)
-        if not outcome[0] <= error:
-            power /= 2
-            progress(f"{update}: objective rose; exponent {power}")
-            continue
-        present, (error, positives, negatives) = tried, outcome
-        line = f"{update}: {error:.4g}"
-        if exam is None:
-            best = present
-        else:
-            score = network_error(exam, present[:-1], present[-1], **settings)
-            line += f", validation {score:.4g}"
-            failures = 0 if least is None or score < least else failures + 1
-            if not failures:
-                best, least = present, score
-        progress(line)
-        if failures == _PATIENCE:
-            break
-    return best
+    def _save(self) -> None:
+        self.state.save(self.checkpoint, self.run.config.model_dump_json())

@@ -13,20 +13,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from stemblend.separators.nmf.model import NMFConfig
 from stemblend.separators.nmf.products import product
 from stemblend.separators.nmf.reconstruction import (
     error_gradient,
     filtered_error,
     source_parts,
-    through_activations,
-    through_bases,
+    through_parts,
 )
 from stemblend.separators.nmf.updates import (
     FLOOR,
-    activation_loss,
-    base_loss,
     driven,
     exponent,
+    lost,
     update_activations,
 )
 
@@ -55,50 +54,35 @@ class Examples:
         """The same frames a few thousand at a time."""
         for frame in range(0, self.magnitude.shape[1], _BLOCK):
             part = slice(frame, frame + _BLOCK)
-            yield Examples(
-                self.activations[:, part],
-                self.magnitude[:, part],
-                self.targets[..., part],
-                self.weights,
-            )
+            frames = (self.activations[:, part], self.magnitude[:, part], self.targets[..., part])
+            yield Examples(*frames, self.weights)
 
-    def mixture(self) -> Float[Tensor, "bins frames"]:
-        """The mixture's magnitudes without context."""
-        return self.magnitude[-self.targets.shape[1] :]
+    def aim(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The mixture's magnitudes without context, the targets and their weights."""
+        return self.magnitude[-self.targets.shape[1] :], self.targets, self.weights
 
 
-def layer_gradient(
-    magnitude: Float[Tensor, "bins frames"],
-    bases: Float[Tensor, "bins atoms"],
-    activations: Float[Tensor, "atoms frames"],
-    positive: Float[Tensor, "atoms frames"],
-    negative: Float[Tensor, "atoms frames"],
-    *,
-    beta: float,
-    sparsity: float,
+def _layer_gradient(
+    magnitude: Tensor,
+    bases: Tensor,
+    activations: Tensor,
+    outer: tuple[Tensor, Tensor],
+    config: NMFConfig,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Backward through `update_activations`, products of like signs to P, of unlike ones to N.
 
-    Args:
-        magnitude: `V`.
-        bases: `W` of the layer.
-        activations: `H` that went into the layer.
-        positive: `P` with respect to what came out of it.
-        negative: `N`.
-        beta: of the divergence.
-        sparsity: `μ`.
-
-    Returns:
-        `P, N` with respect to the bases, and `P, N` with respect to `activations`.
+    From `outer`, `P, N` with respect to what came out of the layer, to `P, N` with respect to its
+    bases and to the activations that went in.
     """
+    beta = config.beta
     model = product(bases, activations).add_(FLOOR)
     pull = driven(magnitude, model, beta)
     gain = product(bases.mT, pull).clamp_min_(torch.finfo(model.dtype).tiny)
-    ratio = gain / (activation_loss(bases, model, beta) + sparsity).clamp_min_(FLOOR)
+    ratio = gain / (lost(bases, model, beta) + config.sparsity).clamp_min_(FLOOR)
     step = ratio ** exponent(beta)
     # slopes of the step with respect to its numerator and, but for their sign, its denominator
     upper = exponent(beta) * activations * step / gain
-    above = (positive * upper, negative * upper)
+    above = (outer[0] * upper, outer[1] * upper)
     below = (above[0] * ratio, above[1] * ratio)
     to_bases, to_activations = [], []
     for like, unlike in ((0, 1), (1, 0)):
@@ -110,93 +94,67 @@ def layer_gradient(
         if beta != 1:
             slope = below[unlike if beta > 1 else like] * abs(beta - 1)
             inner += model ** (beta - 2) * product(bases, slope)
-        outer = product(pull, above[like].mT) + base_loss(model, below[unlike], beta)
-        to_bases.append(outer + product(inner, activations.mT))
-        to_activations.append((positive, negative)[like] * step + product(bases.mT, inner))
+        direct = product(pull, above[like].mT) + lost(below[unlike].mT, model.mT, beta).mT
+        to_bases.append(direct + product(inner, activations.mT))
+        to_activations.append(outer[like] * step + product(bases.mT, inner))
     return (to_bases[0], to_bases[1]), (to_activations[0], to_activations[1])
 
 
 def _forward(
-    block: Examples, layers: Sequence[Tensor], beta: float, sparsity: float
-) -> list[Tensor]:
-    """What goes into each layer, and what comes out of the last."""
+    block: Examples, layers: Sequence[Tensor], config: NMFConfig
+) -> tuple[list[Tensor], Tensor]:
+    """What goes into each layer, and the parts of the sources, which the last one gives."""
+    *updates, reconstruction = layers
+    settings = {"beta": config.beta, "sparsity": config.sparsity}
     passed = [block.activations]
-    for bases in layers:
-        passed.append(
-            update_activations(block.magnitude, bases, passed[-1], beta=beta, sparsity=sparsity)
-        )
-    return passed
+    for bases in updates:
+        passed.append(update_activations(block.magnitude, bases, passed[-1], **settings))
+    return passed, source_parts(reconstruction, passed[-1], config.sizes)
 
 
 def network_error(
-    examples: Examples,
-    layers: Sequence[Float[Tensor, "rows atoms"]],
-    reconstruction: Float[Tensor, "bins atoms"],
-    *,
-    sizes: Sequence[int],
-    beta: float,
-    sparsity: float,
+    examples: Examples, layers: Sequence[Float[Tensor, "_rows atoms"]], config: NMFConfig
 ) -> float:
     """Discriminative objective `E` alone, see `network_gradient`."""
     return sum(
-        float(
-            filtered_error(
-                source_parts(reconstruction, _forward(block, layers, beta, sparsity)[-1], sizes),
-                block.mixture(),
-                block.targets,
-                block.weights,
-            )
-        )
+        float(filtered_error(_forward(block, layers, config)[1], *block.aim()))
         for block in examples.blocks()
     )
 
 
 def network_gradient(
-    examples: Examples,
-    layers: Sequence[Float[Tensor, "rows atoms"]],
-    reconstruction: Float[Tensor, "bins atoms"],
-    *,
-    sizes: Sequence[int],
-    beta: float,
-    sparsity: float,
+    examples: Examples, layers: Sequence[Float[Tensor, "_rows atoms"]], config: NMFConfig
 ) -> tuple[float, list[Tensor], list[Tensor]]:
     """Discriminative objective of the learned layers and its split gradient.
 
     Args:
         examples: frames to learn from.
-        layers: bases of the learned updates of the activations, first to last; none for dNMF.
-        reconstruction: bases `R` of the last layer.
-        sizes: atoms of each source.
-        beta: of the divergence of the updates.
-        sparsity: `μ`.
+        layers: bases of the learned updates of the activations, first to last, none of them for
+            dNMF, and the bases `R` of the reconstruction.
+        config: sizes, β and μ.
 
     Returns:
-        `E`, and positive and negative parts of its gradient, each a list that belongs to
-        `[*layers, reconstruction]`.
+        `E`, and positive and negative parts of its gradient, each a list that belongs to `layers`.
     """
     error = 0.0
-    learned = [*layers, reconstruction]
-    positives = [torch.zeros_like(bases) for bases in learned]
-    negatives = [torch.zeros_like(bases) for bases in learned]
+    totals = [torch.zeros_like(bases) for bases in layers], [torch.zeros_like(b) for b in layers]
+    last = len(layers) - 1
     for block in examples.blocks():
-        passed = _forward(block, layers, beta, sparsity)
-        parts = source_parts(reconstruction, passed[-1], sizes)
-        mixture = block.mixture()
-        error += float(filtered_error(parts, mixture, block.targets, block.weights))
-        outer = error_gradient(parts, mixture, block.targets, block.weights)
-        positives[-1] += through_bases(outer[0], passed[-1], sizes)
-        negatives[-1] += through_bases(outer[1], passed[-1], sizes)
-        if not layers:
-            continue
-        gradient = (
-            through_activations(outer[0], reconstruction, sizes),
-            through_activations(outer[1], reconstruction, sizes),
-        )
-        for number in range(len(layers) - 1, -1, -1):
-            (positive, negative), gradient = layer_gradient(
-                block.magnitude, layers[number], passed[number], *gradient,
-                beta=beta, sparsity=sparsity,
-            )  # fmt: skip
-            positives[number] += positive
-            negatives[number] += negative
-    return error, positives, negatives
+        passed, parts = _forward(block, layers, config)
+        error += float(filtered_error(parts, *block.aim()))
+        outer = error_gradient(parts, *block.aim())
+        for total, part in zip(totals, outer, strict=True):
+            total[last] += through_parts(part, passed[last], config.sizes)
+        if last:
+            positive, negative = (
+                through_parts(part.mT, layers[last].mT, config.sizes).mT.contiguous()
+                for part in outer
+            )
+            outer = positive, negative
+        for number in reversed(range(last)):
+            steps, outer = _layer_gradient(
+                block.magnitude, layers[number], passed[number], outer, config
+            )
+            for total, step in zip(totals, steps, strict=True):
+                total[number] += step
+    return error, *totals

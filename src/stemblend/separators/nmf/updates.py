@@ -8,6 +8,9 @@ NMF with normalised bases (Eggert and Körner 2004; Le Roux, Hershey and Weninge
 
 Both updates minimise an upper bound of it that touches it at the present point, so that no update
 raises it, for any β ≥ 0; `docs/systems/snmf.md` has the bounds.
+
+Everywhere `magnitude` is `V`, not negative, `bases` are `W`, `activations` are `H`, `model` is `Λ`,
+above 0, `beta` is that of the divergence, at least 0, and `sparsity` is `μ`, at least 0.
 """
 
 import torch
@@ -32,14 +35,7 @@ def beta_divergence(
 
     `β = 2` is half the squared Euclidean distance, `β = 1` the generalised Kullback-Leibler and
     `β = 0` the Itakura-Saito divergence; values between and above are possible.
-
-    Args:
-        target: magnitudes `V`, not negative.
-        model: `Λ`, above 0.
-        beta: at least 0.
-
-    Returns:
-        A scalar, not negative but for rounding.
+    The sum is not negative but for rounding.
     """
     ratio = (target + FLOOR) / model
     if beta == 0:
@@ -58,15 +54,7 @@ def sparse_objective(
     beta: float = 1,
     sparsity: float = 5,
 ) -> Float[Tensor, ""]:
-    """The objective that the updates lower: `D_β(V + ε | W H + ε) + μ Σ H`.
-
-    Args:
-        magnitude: `V`.
-        bases: `W`, columns of unit norm.
-        activations: `H`.
-        beta: of the divergence.
-        sparsity: `μ`.
-    """
+    """The objective that the updates lower: `D_β(V + ε | W H + ε) + μ Σ H`, of unit-norm bases."""
     model = bases @ activations + FLOOR
     return beta_divergence(magnitude, model, beta) + sparsity * activations.sum()
 
@@ -91,26 +79,18 @@ def driven(
     return target.div_(model) if beta == 1 else target.mul_(model ** (beta - 2))
 
 
-def activation_loss(
+def lost(
     bases: Float[Tensor, "*batch bins atoms"],
     model: Float[Tensor, "*batch bins frames"],
     beta: float,
 ) -> Float[Tensor, "*batch atoms #frames"]:
-    """`WᵀΛ^(β−1)`, what a step of the activations is divided by; for β = 1 in every frame alike."""
+    """`WᵀΛ^(β−1)`, what a step of the activations is divided by; for β = 1 in every frame alike.
+
+    With `Hᵀ` and `Λᵀ` it is what a step of the bases is divided by, transposed.
+    """
     if beta == 1:
         return bases.sum(-2)[..., None]
     return product(bases.mT, model ** (beta - 1))
-
-
-def base_loss(
-    model: Float[Tensor, "*batch bins frames"],
-    activations: Float[Tensor, "*batch atoms frames"],
-    beta: float,
-) -> Float[Tensor, "*batch #bins atoms"]:
-    """`Λ^(β−1) Hᵀ`, what a step of the bases is divided by; for β = 1 in every bin alike."""
-    if beta == 1:
-        return activations.sum(-1)[..., None, :]
-    return product(model ** (beta - 1), activations.mT)
 
 
 def update_activations(
@@ -125,20 +105,10 @@ def update_activations(
 
     `H ← H ∘ ([Wᵀ((V + ε) ∘ Λ^(β−2))] / [WᵀΛ^(β−1) + μ])^γ(β)`. Activations that are zero stay
     zero, which is how a batch is padded and a base kept out.
-
-    Args:
-        magnitude: `V`.
-        bases: `W`.
-        activations: `H`.
-        beta: of the divergence.
-        sparsity: `μ`, at least 0.
-
-    Returns:
-        New activations.
     """
     model = product(bases, activations).add_(FLOOR)
     gain = product(bases.mT, driven(magnitude, model, beta))
-    loss = activation_loss(bases, model, beta) + sparsity
+    loss = lost(bases, model, beta) + sparsity
     step = gain.div_(loss.clamp_min_(FLOOR))
     return activations * (step if exponent(beta) == 1 else step.pow_(exponent(beta)))
 
@@ -158,19 +128,12 @@ def update_bases(
     `W ← W ∘ (2A / (B + √(B² + 4AC)))^γ(β)`. Then the columns are scaled to unit norm and the rows
     of `H` inversely, which leaves the objective as it is.
 
-    Args:
-        magnitude: `V`.
-        bases: `W`, columns of unit norm.
-        activations: `H`.
-        beta: of the divergence.
-        sparsity: `μ`, at least 0.
-
     Returns:
         New bases and activations; a base that is nowhere active stays as it is.
     """
     model = product(bases, activations).add_(FLOOR)
     gain = product(driven(magnitude, model, beta), activations.mT)
-    loss = base_loss(model, activations, beta)
+    loss = lost(activations.mT, model.mT, beta).mT
     total = activations.sum(-1)
     penalty = sparsity * bases * total[..., None, :]
     root = (loss.square() + 4 * gain * penalty).sqrt_()
@@ -222,12 +185,7 @@ def first_activations(
 ) -> Float[Tensor, "atoms frames"]:
     """One constant a frame, such that model and magnitudes have the same sum.
 
-    Args:
-        magnitude: `V`.
-        bases: `W`.
-
-    Returns:
-        Activations; the atoms of a frame lie side by side in memory.
+    The atoms of a frame lie side by side in memory.
     """
     level = magnitude.sum(0) / bases.sum().clamp_min(FLOOR)
     return level[:, None].repeat(1, bases.shape[1]).mT
@@ -249,11 +207,11 @@ def fit_activations(
     Weninger, ICASSP 2015): a last update with each of them.
 
     Args:
-        magnitude: `V`, not negative.
+        magnitude: `V`.
         bases: `W`.
         iterations: number of updates with `bases`.
         beta: of the divergence.
-        sparsity: `μ`, at least 0.
+        sparsity: `μ`.
         untied: bases of the updates that follow.
         start: first activations; None begins with `first_activations`.
 

@@ -26,7 +26,7 @@ def spectral_loss(
     mixture_power: Float[Tensor, "*batch bins"],
     cross: Float[Tensor, "*batch sources bins"],
 ) -> Float[Tensor, "*batch sources bins"]:
-    """The cost of each source in each bin.
+    """The cost of each source in each bin, all of it divided by the excerpt's level.
 
     "mse"     `½ (c − √v)²`
     "kl"      `c log(c / √v) − c + √v`
@@ -36,13 +36,10 @@ def spectral_loss(
 
     Args:
         kind: which of the costs.
-        estimate: `√v`, not negative, divided by the excerpt's level as all else.
+        estimate: `√v`, not negative.
         truth: the amplitudes `c`.
         mixture_power: `‖x‖² / channels` of the mixture.
         cross: `Re(cᴴ x) / channels` of each source's image and the mixture.
-
-    Returns:
-        Costs of the shape of `estimate`.
     """
     if kind == "mse":
         return 0.5 * (truth - estimate).square()

@@ -1,18 +1,18 @@
-"""The bass: a band-limited oscillator through a resonant low-pass whose edge each note sweeps."""
+"""The bass: a band-limited oscillator and a resonant low-pass that each note sweeps."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Complex, Float, Float32
+from jaxtyping import Float, Float32
 
-from stemblend.synthesis.composed.dsp import fade_ends, filter_moving, oscillate, pan, place
+from stemblend.synthesis.composed import dsp
 from stemblend.synthesis.composed.score import Note, frequency
 
 _PARTIALS = 60
 
 
 def _draw_partials(rng: np.random.Generator) -> Float[np.ndarray, " partials"]:
-    """A sawtooth, a triangle or a string plucked at a drawn place."""
+    """Amplitudes of a sawtooth, a triangle or a string plucked at a random point."""
     order = np.arange(1, _PARTIALS + 1)
     shape = rng.choice(["sawtooth", "triangle", "string"])
     if shape == "sawtooth":
@@ -26,23 +26,13 @@ def _draw_partials(rng: np.random.Generator) -> Float[np.ndarray, " partials"]:
 def render_bass(
     notes: Sequence[Note], samples: int, sample_rate: int, rng: np.random.Generator
 ) -> Float32[np.ndarray, "2 {samples}"]:
-    """Play a bass line on a newly drawn instrument.
-
-    Args:
-        notes: the line.
-        samples: length of the result.
-        sample_rate: samples a second.
-        rng: draws the waveform, the filter and the place, near the centre.
-
-    Returns:
-        The bass without a room.
-    """
+    """Render a bass line; `rng` draws waveform, filter and pan position, near the centre."""
     partials = _draw_partials(rng)
     sub = rng.uniform(0.1, 0.5)
-    edge_hz, sweep_octaves = rng.uniform(180, 400), rng.uniform(0.5, 2.5)
+    cutoff_hz, sweep_octaves = rng.uniform(180, 400), rng.uniform(0.5, 2.5)
     sweep, resonance = rng.uniform(0.06, 0.25), rng.uniform(0.6, 1.3)
     decay, release = rng.uniform(0.4, 2.5), rng.uniform(0.02, 0.06)
-    gains = pan(rng.uniform(-0.12, 0.12))
+    gains = dsp.pan(rng.uniform(-0.12, 0.12))
     bus = np.zeros((2, samples), np.float32)
     for note in notes:
         if note.start * sample_rate >= samples:
@@ -50,20 +40,18 @@ def render_bass(
         length = int((note.duration + release) * sample_rate)
         hertz = frequency(note.pitch)
         phase = rng.random()
-        tone = oscillate(hertz, partials, length, sample_rate, phase)
-        tone += sub * oscillate(hertz, np.ones(1), length, sample_rate, phase)
+        tone = dsp.oscillate(hertz, partials, length, sample_rate, phase)
+        tone += sub * dsp.oscillate(hertz, np.ones(1), length, sample_rate, phase)
 
         def low_pass(
-            frequencies: Float[np.ndarray, "bins 1"],
-            times: Float[np.ndarray, " frames"],
-            velocity: float = note.velocity,
-        ) -> Complex[np.ndarray, "bins frames"]:
+            frequencies: np.ndarray, times: np.ndarray, velocity: float = note.velocity
+        ) -> np.ndarray:
             octaves = sweep_octaves * velocity * np.exp(-np.maximum(times, 0.0) / sweep)
-            ratio = frequencies / (edge_hz * 2.0**octaves)
+            ratio = frequencies / (cutoff_hz * 2.0**octaves)
             return 1.0 / (1.0 - ratio**2 + 1j * ratio / resonance)
 
-        tone = filter_moving(tone, low_pass, sample_rate)
+        tone = dsp.filter_moving(tone, low_pass, sample_rate)
         tone *= np.exp(-np.arange(length) / sample_rate / decay)
-        tone = fade_ends(note.velocity * tone, sample_rate, 0.006, release)
-        place(bus, gains * tone, note.start, sample_rate)
+        tone = dsp.fade_ends(note.velocity * tone, sample_rate, 0.006, release)
+        dsp.mix_into(bus, gains * tone, note.start, sample_rate)
     return bus

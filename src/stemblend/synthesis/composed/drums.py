@@ -1,21 +1,17 @@
-"""The drum kit: every piece synthesised from swept sines, modes and filtered noise."""
+"""Drum kit synthesis from swept sines, modes and filtered noise."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from stemblend.synthesis.composed.dsp import fade_ends, filter_band, pan, place
+from stemblend.synthesis.composed import dsp
 from stemblend.synthesis.composed.score import Hit
 
 _VARIANTS = 3
-"""Takes of every piece, used in turn, so that repeated strokes do not sound like a machine."""
+"""Takes of every piece, used in turn, so that repeated hits differ."""
 
 _CHOKE = 0.015
-
-
-def _seconds(length: float, sample_rate: int) -> Float[np.ndarray, " samples"]:
-    return np.arange(int(length * sample_rate)) / sample_rate
 
 
 def _noise(
@@ -26,7 +22,7 @@ def _noise(
     high_hz: float | None = None,
 ) -> Float[np.ndarray, " samples"]:
     """Band-limited noise of unit RMS."""
-    noise = filter_band(rng.standard_normal(len(time)), sample_rate, low_hz, high_hz)
+    noise = dsp.filter_band(rng.standard_normal(len(time)), sample_rate, low_hz, high_hz)
     return noise / np.sqrt(np.mean(noise**2))
 
 
@@ -39,53 +35,60 @@ def _swept(
 
 
 Drum = Callable[[np.random.Generator], Float[np.ndarray, " samples"]]
+"""From the generator of a take to a hit at full velocity, mono."""
+
+
+def _struck(
+    body: Float[np.ndarray, " samples"], sample_rate: int, level: float, decay: float, *band: float
+) -> Drum:
+    """A tone and, different in each take, noise in a `band` from low to high, decaying in s."""
+    time = np.arange(len(body)) / sample_rate
+
+    def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
+        return body + level * (_noise(take, time, sample_rate, *band) * np.exp(-time / decay))
+
+    return strike
 
 
 def _draw_kick(rng: np.random.Generator, sample_rate: int) -> Drum:
     end, rise = rng.uniform(42, 60), rng.uniform(90, 260)
     fall, decay = rng.uniform(0.015, 0.045), rng.uniform(0.09, 0.2)
     click, drive = rng.uniform(0.05, 0.3), rng.uniform(1.0, 2.5)
-    time = _seconds(0.55, sample_rate)
-
-    def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
-        body = np.tanh(drive * _swept(time, end, rise, fall) * np.exp(-time / decay))
-        knock = _noise(take, time, sample_rate, 1200.0, 6000.0) * np.exp(-time / 0.004)
-        return 1.1 * body + click * knock
-
-    return strike
+    time = dsp.sample_times(0.55, sample_rate)
+    body = np.tanh(drive * _swept(time, end, rise, fall) * np.exp(-time / decay))
+    return _struck(1.1 * body, sample_rate, click, 0.004, 1200.0, 6000.0)
 
 
 def _draw_snare(rng: np.random.Generator, sample_rate: int) -> Drum:
     tone_hz, wires_hz = rng.uniform(165, 240), rng.uniform(400, 1400)
     tone_decay, wires_decay = rng.uniform(0.04, 0.09), rng.uniform(0.06, 0.16)
     wires = rng.uniform(0.25, 0.45)
-    time = _seconds(0.5, sample_rate)
-
-    def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
-        # the two lowest modes of a clamped head lie at a ratio of 1 to 1.59
-        tone = _swept(time, tone_hz, 60.0, 0.01) + 0.5 * _swept(time, 1.59 * tone_hz, 60.0, 0.01)
-        rattle = _noise(take, time, sample_rate, wires_hz, 11000.0) * np.exp(-time / wires_decay)
-        return 0.6 * tone * np.exp(-time / tone_decay) + wires * rattle
-
-    return strike
+    time = dsp.sample_times(0.5, sample_rate)
+    # the two lowest modes of a clamped head lie at a ratio of 1 to 1.59
+    tone = _swept(time, tone_hz, 60.0, 0.01) + 0.5 * _swept(time, 1.59 * tone_hz, 60.0, 0.01)
+    body = 0.6 * tone * np.exp(-time / tone_decay)
+    return _struck(body, sample_rate, wires, wires_decay, wires_hz, 11000.0)
 
 
 def _draw_rim(rng: np.random.Generator, sample_rate: int) -> Drum:
     tone_hz = rng.uniform(420, 620)
-    time = _seconds(0.12, sample_rate)
+    time = dsp.sample_times(0.12, sample_rate)
+    tone = _swept(time, tone_hz, 0.0, 1.0) + 0.7 * _swept(time, 2.71 * tone_hz, 0.0, 1.0)
+    return _struck(0.5 * tone * np.exp(-time / 0.018), sample_rate, 0.3, 0.003, 2000.0, 9000.0)
 
-    def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
-        tone = _swept(time, tone_hz, 0.0, 1.0) + 0.7 * _swept(time, 2.71 * tone_hz, 0.0, 1.0)
-        knock = _noise(take, time, sample_rate, 2000.0, 9000.0) * np.exp(-time / 0.003)
-        return 0.5 * tone * np.exp(-time / 0.018) + 0.3 * knock
 
-    return strike
+def _draw_tom(rng: np.random.Generator, sample_rate: int, end_hz: float) -> Drum:
+    decay = rng.uniform(0.14, 0.26)
+    time = dsp.sample_times(0.7, sample_rate)
+    tone = _swept(time, end_hz, 0.6 * end_hz, 0.03)
+    tone += 0.3 * _swept(time, 1.59 * end_hz, 0.6 * end_hz, 0.03) * np.exp(-time / 0.06)
+    return _struck(0.75 * tone * np.exp(-time / decay), sample_rate, 0.12, 0.006, 800.0, 5000.0)
 
 
 def _draw_clap(rng: np.random.Generator, sample_rate: int) -> Drum:
     low, decay = rng.uniform(700, 1100), rng.uniform(0.06, 0.14)
     hands = np.cumsum(rng.uniform(0.007, 0.012, 3))
-    time = _seconds(0.45, sample_rate)
+    time = dsp.sample_times(0.45, sample_rate)
 
     def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
         envelope = np.exp(-time / 0.004)
@@ -97,19 +100,6 @@ def _draw_clap(rng: np.random.Generator, sample_rate: int) -> Drum:
     return strike
 
 
-def _draw_tom(rng: np.random.Generator, sample_rate: int, end_hz: float) -> Drum:
-    decay = rng.uniform(0.14, 0.26)
-    time = _seconds(0.7, sample_rate)
-
-    def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
-        tone = _swept(time, end_hz, 0.6 * end_hz, 0.03)
-        tone += 0.3 * _swept(time, 1.59 * end_hz, 0.6 * end_hz, 0.03) * np.exp(-time / 0.06)
-        knock = _noise(take, time, sample_rate, 800.0, 5000.0) * np.exp(-time / 0.006)
-        return 0.75 * tone * np.exp(-time / decay) + 0.12 * knock
-
-    return strike
-
-
 def _draw_metal(
     rng: np.random.Generator, sample_rate: int, low_hz: float, decay: float, level: float
 ) -> Drum:
@@ -117,7 +107,7 @@ def _draw_metal(
     partials = rng.uniform(low_hz, 2.2 * low_hz, 9)
     partials = partials[partials < 0.45 * sample_rate]
     ring = rng.uniform(0.04, 0.14)
-    time = _seconds(min(5 * decay, 2.5), sample_rate)
+    time = dsp.sample_times(min(5 * decay, 2.5), sample_rate)
 
     def strike(take: np.random.Generator) -> Float[np.ndarray, " samples"]:
         hiss = _noise(take, time, sample_rate, low_hz)
@@ -129,16 +119,7 @@ def _draw_metal(
     return strike
 
 
-def build_kit(rng: np.random.Generator, sample_rate: int) -> dict[str, Drum]:
-    """Draw a kit: for every piece a function that strikes it once, at full loudness.
-
-    Args:
-        rng: draws the tuning and damping of every piece.
-        sample_rate: samples a second.
-
-    Returns:
-        Piece name to a function from the generator of a take to a mono waveform.
-    """
+def _draw_kit(rng: np.random.Generator, sample_rate: int) -> dict[str, Drum]:
     hat_hz = rng.uniform(6000, 8500)
     toms_hz = rng.uniform(85, 115) * np.array([1.0, rng.uniform(1.25, 1.4), rng.uniform(1.6, 2)])
     return {
@@ -159,20 +140,13 @@ def build_kit(rng: np.random.Generator, sample_rate: int) -> dict[str, Drum]:
 def render_drums(
     hits: Sequence[Hit], samples: int, sample_rate: int, rng: np.random.Generator
 ) -> Float32[np.ndarray, "2 {samples}"]:
-    """Play the strokes on a newly drawn kit, seen from a drawn side.
+    """Render drum hits on a kit, from the player's or the audience's perspective.
 
-    Args:
-        hits: strokes in any order; a closed hat or another open one chokes an open hat.
-        samples: length of the result.
-        sample_rate: samples a second.
-        rng: draws the kit.
-
-    Returns:
-        The drums without a room.
+    The hits are in any order; the next hit of a hi-hat chokes an open one.
     """
-    kit = build_kit(rng, sample_rate)
+    kit = _draw_kit(rng, sample_rate)
     side, width = rng.choice([-1, 1]), rng.uniform(0.4, 0.9)
-    seats = {
+    positions = {
         "snare": 0.1,
         "rim": 0.15,
         "closed hat": 0.55,
@@ -196,8 +170,8 @@ def render_drums(
             following = min((hat for hat in hats if hat > hit.start + _CHOKE), default=None)
             if following is not None:
                 length = int((following - hit.start + _CHOKE) * sample_rate)
-                sound = fade_ends(sound[:length], sample_rate, 0.0, _CHOKE)
-        position = side * width * seats.get(hit.piece, 0.0)
-        place(bus, pan(position) * sound, hit.start, sample_rate)
-    # a gentle bus compressor's work: peaks are rounded, quiet strokes pass
+                sound = dsp.fade_ends(sound[:length], sample_rate, 0.0, _CHOKE)
+        position = side * width * positions.get(hit.piece, 0.0)
+        dsp.mix_into(bus, dsp.pan(position) * sound, hit.start, sample_rate)
+    # soft clipping, as by a gentle bus compressor
     return np.tanh(0.9 * bus) / 0.9

@@ -1,15 +1,29 @@
-"""Signal blocks the instruments share: oscillators, filters, placing in stereo, and a room."""
+"""Signal processing shared by the instruments: oscillators, filters, panning, effects."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import scipy.signal
 from jaxtyping import Complex, Float
 
+from stemblend.synthesis.composed.score import Hit
+
 _HIGHEST = 0.45
-"""Highest filter edge as a share of the sample rate, so that every rate can render a sound."""
+"""Highest cutoff and partial as a share of the sample rate, for low sample rates."""
 
 _TABLE = 2048
+
+Response: TypeAlias = Callable[
+    [Float[np.ndarray, "bins 1"], Float[np.ndarray, " frames"]],
+    Complex[np.ndarray, "bins frames"],
+]
+"""From frequencies in Hz and times in seconds to the complex response of a moving filter."""
+
+
+def sample_times(seconds: float, sample_rate: int) -> Float[np.ndarray, " samples"]:
+    """Times in seconds of the samples of a waveform that lasts `seconds`."""
+    return np.arange(int(seconds * sample_rate)) / sample_rate
 
 
 def oscillate(
@@ -19,49 +33,40 @@ def oscillate(
     sample_rate: int,
     phase: float = 0.0,
 ) -> Float[np.ndarray, " samples"]:
-    """Sum sine partials at whole multiples of a steady frequency, none above half the rate.
+    """A band-limited tone of constant frequency in Hz, from a `phase` in periods on.
 
-    Args:
-        frequency: fundamental in Hz.
-        partials: amplitude of the 1st, 2nd, … partial.
-        samples: length of the result.
-        sample_rate: samples a second.
-        phase: where in the period to begin, in periods.
-
-    Returns:
-        The waveform, at the amplitudes asked for; read linearly from one finely sampled period.
+    The partials are as for `read_period`.
     """
-    place = phase + frequency / sample_rate * np.arange(samples)
-    return read_period(partials, frequency, place, sample_rate)
+    phases = phase + frequency / sample_rate * np.arange(samples)
+    return read_period(partials, frequency, phases, sample_rate)
 
 
 def read_period(
     partials: Float[np.ndarray, " partials"],
     highest: float,
-    place: Float[np.ndarray, " samples"],
+    phase: Float[np.ndarray, " samples"],
     sample_rate: int,
 ) -> Float[np.ndarray, " samples"]:
-    """Read a periodic waveform at any places, as an oscillator whose pitch moves does.
+    """Look up a band-limited periodic waveform, for tones of varying pitch.
 
     Args:
         partials: amplitude of the 1st, 2nd, … partial.
-        highest: highest frequency of the fundamental in Hz; no partial of it above half the
-            rate sounds.
-        place: where to read, in periods.
-        sample_rate: samples a second.
+        highest: highest fundamental in Hz; its partials above the Nyquist frequency are left out.
+        phase: at every sample, in periods.
+        sample_rate: in Hz.
 
     Returns:
-        The waveform, at the amplitudes asked for; read linearly from one finely sampled period.
+        The waveform, interpolated linearly from one finely sampled period.
     """
     audible = min(len(partials), int(_HIGHEST * sample_rate / highest), _TABLE // 8)
     spectrum = np.zeros(_TABLE // 2 + 1, dtype=complex)
     spectrum[1 : audible + 1] = -0.5j * _TABLE * partials[:audible]
     period = np.fft.irfft(spectrum)
-    place = (place - np.floor(place)) * _TABLE
-    # faster than np.interp, which searches: the table's places are whole numbers
-    entry = place.astype(np.intp)
+    position = (phase - np.floor(phase)) * _TABLE
+    # faster than np.interp, which searches: the table is sampled evenly
+    entry = position.astype(np.intp)
     following = np.append(period, period[:2])
-    return following.take(entry) + np.diff(following).take(entry) * (place - entry)
+    return following.take(entry) + np.diff(following).take(entry) * (position - entry)
 
 
 def filter_band(
@@ -73,7 +78,7 @@ def filter_band(
 ) -> Float[np.ndarray, "... samples"]:
     """Butterworth high-pass (`low_hz`), low-pass (`high_hz`) or both.
 
-    Edges that the sample rate cannot hold are lowered to what it can.
+    Cutoffs too high for the sample rate are lowered.
     """
     for kind, edge, highest in (
         ("highpass", low_hz, 0.6 * _HIGHEST * sample_rate),
@@ -87,25 +92,20 @@ def filter_band(
 
 
 def filter_moving(
-    signal: Float[np.ndarray, " samples"],
-    response: Callable[
-        [Float[np.ndarray, "bins 1"], Float[np.ndarray, " frames"]],
-        Complex[np.ndarray, "bins frames"],
-    ],
-    sample_rate: int,
+    signal: Float[np.ndarray, " samples"], response: Response, sample_rate: int
 ) -> Float[np.ndarray, " samples"]:
-    """Filter with a frequency response that moves in time, by multiplying an STFT with it.
+    """Filter with a time-varying frequency response, by multiplication in the STFT domain.
 
     Args:
-        signal: what to filter.
-        response: takes frequencies in Hz and frame centres in seconds (the first may be
-            negative), gives the complex response; it should ring for under 20 ms.
-        sample_rate: samples a second.
+        signal: the input.
+        response: of the filter at the frame centres, of which the first may be negative; impulse
+            responses should be under 20 ms long.
+        sample_rate: in Hz.
 
     Returns:
         The filtered signal, float32.
     """
-    # not stemblend's own STFT: torch would start its threads for every note of a few frames
+    # not stemblend's STFT: for notes of a few frames, starting torch's threads is too slow
     size = 2 ** round(np.log2(0.023 * sample_rate))
     window = np.sqrt(scipy.signal.get_window("hann", size)).astype(np.float32)
     stft = scipy.signal.ShortTimeFFT(window, size // 4, sample_rate, phase_shift=None)
@@ -118,7 +118,7 @@ def filter_moving(
 def fade_ends(
     signal: Float[np.ndarray, " samples"], sample_rate: int, attack: float, release: float
 ) -> Float[np.ndarray, " samples"]:
-    """Ramp both ends with raised cosines of `attack` and `release` seconds."""
+    """Fade in and out with raised cosines of `attack` and `release` seconds."""
     signal = signal.copy()
     for seconds, part in ((attack, slice(None)), (release, slice(None, None, -1))):
         length = min(int(seconds * sample_rate), len(signal))
@@ -126,25 +126,25 @@ def fade_ends(
     return signal
 
 
-def pan(position: float) -> Float[np.ndarray, "2 1"]:
-    """Gains of constant power for a place from -1 (left) to 1 (right); 1 and 1 in the centre."""
+def pan(position: float, level: float = 1.0) -> Float[np.ndarray, "2 1"]:
+    """Constant-power gains for a position from -1 (left) to 1 (right); both are `level` at 0."""
     angle = (np.clip(position, -1.0, 1.0) + 1.0) * np.pi / 4
-    return np.sqrt(2.0) * np.array([[np.cos(angle)], [np.sin(angle)]])
+    return np.sqrt(2.0) * level * np.array([[np.cos(angle)], [np.sin(angle)]])
 
 
-def place(
+def mix_into(
     bus: Float[np.ndarray, "tracks total"],
     sound: Float[np.ndarray, "channels samples"],
     start: float,
     sample_rate: int,
 ) -> None:
-    """Add a sound to `bus` in place, `start` seconds in; what lies outside the bus is cut off.
+    """Add a sound to `bus` in place, from `start` on, cut to the bus.
 
     Args:
-        bus: what is added to.
+        bus: changed in place.
         sound: as many channels as the bus, or one for all of them.
-        start: seconds, may be negative.
-        sample_rate: samples a second.
+        start: in seconds, may be negative.
+        sample_rate: in Hz.
     """
     first = round(start * sample_rate)
     sound = sound[:, max(-first, 0) : max(bus.shape[1] - first, 0)]
@@ -155,15 +155,15 @@ def place(
 def draw_room(rng: np.random.Generator, sample_rate: int) -> Float[np.ndarray, "2 samples"]:
     """Draw the impulse response of a small room, without the direct sound.
 
-    A few early reflections, then noise that decays, faster at high frequencies, and differs
-    between left and right; nothing below 150 Hz, where a room would only muddy the bass.
+    A few early reflections, then decaying noise, independent left and right, that decays faster
+    at high frequencies. It is high-passed at 150 Hz to keep the bass clear.
 
     Returns:
-        The response, float32, of unit energy a channel, 0.35 to 0.9 s long.
+        The response, float32, of unit energy per channel, 0.35 to 0.9 s long.
     """
     decay = rng.uniform(0.35, 0.9)
     pre_delay = rng.uniform(0.004, 0.02)
-    time = np.arange(int(decay * sample_rate)) / sample_rate
+    time = sample_times(decay, sample_rate)
     noise = rng.standard_normal((2, len(time)))
     dull = filter_band(noise, sample_rate, high_hz=rng.uniform(1500, 3000), order=1)
     bright = filter_band(noise, sample_rate, low_hz=2500.0, high_hz=9000.0, order=1)
@@ -178,11 +178,42 @@ def draw_room(rng: np.random.Generator, sample_rate: int) -> Float[np.ndarray, "
 def add_room(
     dry: Float[np.ndarray, "2 total"], room: Float[np.ndarray, "2 samples"], send: float
 ) -> Float[np.ndarray, "2 total"]:
-    """Add the room's answer to a bus, at `send` times the energy-preserving level.
-
-    Returns:
-        The bus with the room, float32, cut to the bus's length.
-    """
+    """Add reverberation, float32, of the same length; at `send` 1 with the energy of `dry`."""
     dry = dry.astype(np.float32)
     wet = scipy.signal.oaconvolve(dry, room, axes=1)[:, : dry.shape[1]]
     return dry + np.float32(send) * wet
+
+
+def chorus(
+    dry: Float[np.ndarray, "2 samples"], sample_rate: int, rng: np.random.Generator
+) -> Float[np.ndarray, "2 samples"]:
+    """Add to each channel a copy with a delay that oscillates around 12 ms.
+
+    `rng` draws rate, depth and level, and each channel's phase.
+    """
+    time = np.arange(dry.shape[1]) / sample_rate
+    rate, depth, amount = rng.uniform(0.2, 1.2), rng.uniform(0.0005, 0.003), rng.uniform(0.3, 0.8)
+    sides = []
+    for side, phase in zip(dry, rng.uniform(0, 2 * np.pi, 2), strict=True):
+        at = time - 0.012 - depth * np.sin(2 * np.pi * rate * time + phase)
+        sides.append(side + amount * np.interp(at, time, side, left=0.0))
+    return np.stack(sides)
+
+
+def pump(
+    kicks: Sequence[Hit], samples: int, sample_rate: int, rng: np.random.Generator
+) -> Float[np.ndarray, " samples"]:
+    """Gain, 0.1 to 1, of a compressor whose sidechain is the kick drum: it drops at every kick.
+
+    `rng` draws depth and release.
+    """
+    depth, recovery = rng.uniform(0.3, 0.9), rng.uniform(0.08, 0.25)
+    struck = np.zeros(samples)
+    for kick in kicks:
+        at = round(kick.start * sample_rate)
+        if 0 <= at < samples:
+            struck[at] = 1.0
+    # the impulse response of a one-pole filter is the exponential recovery
+    pole = np.exp(-1.0 / (recovery * sample_rate))
+    fading = np.asarray(scipy.signal.lfilter([1.0], [1.0, -pole], struck))
+    return 1.0 - depth * np.minimum(fading, 1.0)

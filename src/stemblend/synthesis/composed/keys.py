@@ -1,23 +1,19 @@
-"""Instruments for chords and arpeggios: pad, organ, electric piano, bell, plucked string."""
+"""Synthesis of chords and arpeggios: pad, organ, electric piano, bell, plucked string."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32
 
-from stemblend.synthesis.composed.dsp import fade_ends, filter_band, oscillate, pan, place
+from stemblend.synthesis.composed import dsp
 from stemblend.synthesis.composed.score import Note, frequency
 
 Instrument = Callable[[float, float, float], Float[np.ndarray, "channels samples"]]
-"""From hertz, seconds held and velocity to a tone of one or two channels."""
-
-
-def _seconds(length: float, sample_rate: int) -> Float[np.ndarray, " samples"]:
-    return np.arange(int(length * sample_rate)) / sample_rate
+"""From frequency in Hz, duration in seconds and velocity to a tone, mono or stereo."""
 
 
 def draw_pad(rng: np.random.Generator, sample_rate: int) -> Instrument:
-    """Detuned sawtooths left, right and in the centre, with a soft attack and a soft top."""
+    """Detuned sawtooths left, right and centre, with a slow attack and weak high partials."""
     order = np.arange(1, 65)
     slope = rng.uniform(1.2, 1.8)
     detune = rng.uniform(0.002, 0.006)
@@ -26,27 +22,27 @@ def draw_pad(rng: np.random.Generator, sample_rate: int) -> Instrument:
     def play(hertz: float, seconds: float, velocity: float) -> Float[np.ndarray, "2 samples"]:
         length = int((seconds + release) * sample_rate)
         left, centre, right = (
-            oscillate(hertz * shift, 1.0 / order**slope, length, sample_rate, rng.random())
+            dsp.oscillate(hertz * shift, 1.0 / order**slope, length, sample_rate, rng.random())
             for shift in (1 - detune, 1.0, 1 + detune)
         )
         tone = np.stack((left + 0.6 * centre, right + 0.6 * centre))
-        envelope = fade_ends(np.ones(length), sample_rate, attack, release)
+        envelope = dsp.fade_ends(np.ones(length), sample_rate, attack, release)
         return 0.25 * velocity * tone * envelope
 
     return play
 
 
 def draw_organ(rng: np.random.Generator, sample_rate: int) -> Instrument:
-    """Drawbars at 1, 2, 3, 4, 6 and 8 times the pitch, and a rotor that sways left and right."""
+    """Drawbars at harmonics 1, 2, 3, 4, 6 and 8, and a rotary speaker's auto-pan."""
     drawbars = np.zeros(8)
     drawbars[[0, 1, 2, 3, 5, 7]] = [1.0, *rng.uniform(0.0, 0.7, 5)]
     drawbars /= drawbars.sum()
     rotor_hz, depth = float(rng.choice([0.9, 6.2])), rng.uniform(0.1, 0.35)
 
     def play(hertz: float, seconds: float, velocity: float) -> Float[np.ndarray, "2 samples"]:
-        time = _seconds(seconds + 0.04, sample_rate)
-        tone = oscillate(hertz, drawbars, len(time), sample_rate, rng.random())
-        tone = 0.6 * (0.6 + 0.4 * velocity) * fade_ends(tone, sample_rate, 0.008, 0.04)
+        time = dsp.sample_times(seconds + 0.04, sample_rate)
+        tone = dsp.oscillate(hertz, drawbars, len(time), sample_rate, rng.random())
+        tone = 0.6 * (0.6 + 0.4 * velocity) * dsp.fade_ends(tone, sample_rate, 0.008, 0.04)
         sway = depth * np.sin(2 * np.pi * rotor_hz * time)
         return np.stack((tone * (1 + sway), tone * (1 - sway)))
 
@@ -61,32 +57,32 @@ def _draw_frequency_modulation(
     tine: float,
     decay: float,
 ) -> Instrument:
-    """A sine whose phase a decaying sine modulates (Chowning 1973), and a high tine above it."""
+    """Frequency modulation with a decaying index (Chowning 1973), and a high tine."""
     fall = rng.uniform(0.15, 0.4)
     release = 0.12
 
     def play(hertz: float, seconds: float, velocity: float) -> Float[np.ndarray, "1 samples"]:
-        time = _seconds(seconds + release, sample_rate)
+        time = dsp.sample_times(seconds + release, sample_rate)
         angle = 2 * np.pi * hertz * time
-        # the side bands reach about (index + 1) modulator frequencies up: keep them in the band
+        # sidebands reach up about (index + 1) modulator frequencies: avoid aliasing
         most = max(0.4 * sample_rate / (hertz * ratio) - 2.0, 0.0)
         bend = min(index * velocity, most) * np.exp(-time / fall)
         tone = np.sin(angle + bend * np.sin(ratio * angle)) * np.exp(-time / decay)
         if 14 * hertz < 0.45 * sample_rate:
             tone += tine * velocity * np.sin(14 * angle) * np.exp(-time / 0.06)
-        return 0.5 * velocity * fade_ends(tone, sample_rate, 0.002, release)[None]
+        return 0.5 * velocity * dsp.fade_ends(tone, sample_rate, 0.002, release)[None]
 
     return play
 
 
 def draw_electric_piano(rng: np.random.Generator, sample_rate: int) -> Instrument:
-    """Frequency modulation at 1 to 1, mellow when soft, growling when hard."""
+    """Frequency modulation at a ratio of 1, brighter at high velocity."""
     index, tine, decay = rng.uniform(0.8, 2.2), rng.uniform(0.02, 0.1), rng.uniform(0.7, 1.6)
     return _draw_frequency_modulation(rng, sample_rate, 1.0, index, tine, decay)
 
 
 def draw_bell(rng: np.random.Generator, sample_rate: int) -> Instrument:
-    """Frequency modulation at an inharmonic ratio, as of a music box or a small bell."""
+    """Frequency modulation at a high or inharmonic ratio, as of a music box or a small bell."""
     ratio, index = float(rng.choice([3.0, 3.5, 4.0])), rng.uniform(0.6, 1.6)
     return _draw_frequency_modulation(rng, sample_rate, ratio, index, 0.0, rng.uniform(0.3, 0.7))
 
@@ -100,19 +96,19 @@ def pluck_string(
     decay: float = 1.0,
     blend: float = 0.5,
 ) -> Float[np.ndarray, " samples"]:
-    """Pluck a string: a delay line of noise that feeds its running mean back to itself.
+    """A plucked string: a delay line of noise with a low-pass in its feedback loop.
 
-    Karplus and Strong 1983, "Digital synthesis of plucked-string and drum timbres", with the
-    loop made one delay long in whole samples and read at the rate that gives the exact pitch.
+    Karplus and Strong 1983, "Digital synthesis of plucked-string and drum timbres", with a
+    delay of whole samples, resampled to the exact pitch.
 
     Args:
-        hertz: pitch.
+        hertz: fundamental.
         seconds: length of the result.
-        sample_rate: samples a second.
-        rng: draws the noise of the pluck.
-        decay: seconds after which the loop alone has lost 8.7 dB.
-        blend: weight of the older of the two samples averaged, above 0 and at most 0.5;
-            smaller is brighter and lasts longer.
+        sample_rate: in Hz.
+        rng: draws the initial noise.
+        decay: time constant of the loop's loss in seconds.
+        blend: weight of the older of the two samples averaged, in (0, 0.5]; smaller is brighter
+            and lasts longer.
 
     Returns:
         The tone, within about ±1.
@@ -134,19 +130,19 @@ def pluck_string(
 
 
 def draw_strings(rng: np.random.Generator, sample_rate: int) -> Instrument:
-    """Plucked strings with a drawn brightness, ring and body."""
+    """Plucked strings with random brightness, decay and body."""
     decay, blend = rng.uniform(0.8, 2.0), rng.uniform(0.25, 0.5)
     body_hz, release = rng.uniform(1800, 5000), rng.uniform(0.05, 0.3)
     takes: dict[tuple[float, float], Float[np.ndarray, " samples"]] = {}
 
     def play(hertz: float, seconds: float, velocity: float) -> Float[np.ndarray, "1 samples"]:
-        # one pluck a pitch and length: a repeated note sounds the same, and costs nothing
+        # repeated notes are cached
         if (hertz, seconds) not in takes:
             tone = pluck_string(
                 hertz, seconds + release, sample_rate, rng, decay=decay, blend=blend
             )
-            tone = filter_band(tone, sample_rate, low_hz=70.0, high_hz=body_hz)
-            takes[hertz, seconds] = fade_ends(tone, sample_rate, 0.003, release)
+            tone = dsp.filter_band(tone, sample_rate, low_hz=70.0, high_hz=body_hz)
+            takes[hertz, seconds] = dsp.fade_ends(tone, sample_rate, 0.003, release)
         return 0.7 * velocity * takes[hertz, seconds][None]
 
     return play
@@ -163,17 +159,9 @@ def render_keys(
     sample_rate: int,
     rng: np.random.Generator,
 ) -> Float32[np.ndarray, "2 {samples}"]:
-    """Play chords and arpeggio on two newly drawn instruments.
+    """Render chords and arpeggio on two instruments.
 
-    Args:
-        chords: notes of the chords.
-        arpeggio: notes of the arpeggio.
-        samples: length of the result.
-        sample_rate: samples a second.
-        rng: draws the instruments and their places: low notes to one side, high to the other.
-
-    Returns:
-        Both, without a room.
+    `rng` draws instruments and pan positions: low notes to one side, high to the other.
     """
     bus = np.zeros((2, samples), np.float32)
     side = rng.choice([-1, 1])
@@ -189,5 +177,5 @@ def render_keys(
                 continue
             position = centre + width * (note.pitch - middle) / 12
             tone = play(frequency(note.pitch), note.duration, note.velocity)
-            place(bus, level * pan(position) * tone, note.start, sample_rate)
-    return filter_band(bus, sample_rate, low_hz=90.0).astype(np.float32)
+            dsp.mix_into(bus, level * dsp.pan(position) * tone, note.start, sample_rate)
+    return dsp.filter_band(bus, sample_rate, low_hz=90.0).astype(np.float32)

@@ -1,6 +1,6 @@
-"""The sung melody: two-bar motifs with words of their own, set to the chords, with rests."""
+"""The vocal melody: two-bar motifs with syllables, fitted to the chords, with rests."""
 
-from dataclasses import dataclass
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -13,38 +13,30 @@ from stemblend.synthesis.composed.score import (
     Section,
     Syllable,
     Vowel,
-    scale_pitches,
 )
 
-_VOWELS: tuple[Vowel, ...] = ("a", "e", "i", "o", "u")
-_CONSONANTS: tuple[Consonant, ...] = ("", "h", "s", "sh", "t", "k", "m", "n", "l")
+_VOWELS, _CONSONANTS = get_args(Vowel), get_args(Consonant)
 _CONSONANT_ODDS = (0.16, 0.08, 0.12, 0.06, 0.12, 0.08, 0.12, 0.12, 0.14)
 _PHRASE_BARS = 2
 
 
-@dataclass(frozen=True)
-class Motif:
-    """Rhythm, contour and words of a phrase of two bars.
+class MotifNote(NamedTuple):
+    """A note of a motif: onset and duration in grid steps, interval in scale steps, syllable."""
 
-    Attributes:
-        steps, lengths: where each note begins and how long it lasts, in grid steps.
-        moves: scale steps from the note before.
-        words: consonant and vowel of each note.
-    """
-
-    steps: tuple[int, ...]
-    lengths: tuple[int, ...]
-    moves: tuple[int, ...]
-    words: tuple[tuple[Consonant, Vowel], ...]
+    onset: int
+    length: int
+    move: int
+    consonant: Consonant
+    vowel: Vowel
 
 
-def draw_motif(rng: np.random.Generator) -> Motif:
-    """Draw a motif that leaves at least the last half bar of its two bars free."""
+def draw_motif(rng: np.random.Generator) -> list[MotifNote]:
+    """Draw a motif of two bars that rests for at least the last half of the second."""
     step = int(rng.choice([0, 0, 2, 4]))
     end = int(rng.choice([16, 18, 20]))
     steps, lengths = [], []
     while step < end:
-        # a long note begins on a beat, a short one brings the line back to the beat
+        # long notes begin on a beat, a short one off the beat leads to the next beat
         length = int(rng.choice([2, 2, 4, 4, 6])) if step % 4 == 0 else 2
         steps.append(step)
         lengths.append(length)
@@ -59,35 +51,28 @@ def draw_motif(rng: np.random.Generator) -> Motif:
         moves.append(direction * int(rng.choice([0, 1, 1, 1, 2])))
     consonants = rng.choice(len(_CONSONANTS), len(steps), p=_CONSONANT_ODDS)
     vowels = rng.integers(len(_VOWELS), size=len(steps))
-    words = [(_CONSONANTS[c], _VOWELS[v]) for c, v in zip(consonants, vowels, strict=True)]
-    return Motif(tuple(steps), tuple(lengths), tuple(moves), tuple(words))
+    return [
+        MotifNote(onset, length, move, _CONSONANTS[consonant], _VOWELS[vowel])
+        for onset, length, move, consonant, vowel in zip(
+            steps, lengths, moves, consonants, vowels, strict=True
+        )
+    ]
 
 
-def set_to_chords(
-    motif: Motif, chords: tuple[Chord, ...], ladder: list[int], start: int
+def _set_to_chords(
+    motif: list[MotifNote], chords: tuple[Chord, ...], ladder: list[int], index: int
 ) -> list[int]:
-    """Find the pitches of a motif over its chords.
-
-    Args:
-        motif: rhythm and contour.
-        chords: one a bar, as many as the motif reaches into.
-        ladder: the scale's pitches within the singer's range, rising.
-        start: index in `ladder` from which the contour sets out.
-
-    Returns:
-        One index into `ladder` a note; long notes and those on a half bar are chord tones.
-    """
+    """Indices into the scale `ladder`, from `index` on; stressed notes are tones of the chords."""
     indices = []
-    index = start
-    for step, length, move in zip(motif.steps, motif.lengths, motif.moves, strict=True):
+    for onset, length, move, *_ in motif:
         index += move
         if not 0 <= index < len(ladder):
             index -= 2 * move
         index = min(max(index, 0), len(ladder) - 1)
-        if step % 8 == 0 or length >= 4:
-            classes = chords[min(step // STEPS, len(chords) - 1)].classes
-            tones = [place for place, pitch in enumerate(ladder) if pitch % 12 in classes]
-            index = min(tones, key=lambda place, at=index: (abs(place - at), place))
+        if onset % 8 == 0 or length >= 4:
+            classes = chords[min(onset // STEPS, len(chords) - 1)]
+            tones = [degree for degree, pitch in enumerate(ladder) if pitch % 12 in classes]
+            index = min(tones, key=lambda tone, at=index: (abs(tone - at), tone))
         indices.append(index)
     return indices
 
@@ -95,27 +80,25 @@ def set_to_chords(
 def write_vocals(
     sections: list[Section],
     clock: Clock,
-    tonic: int,
-    mode: str,
+    scale: tuple[int, ...],
     centre: int,
     rng: np.random.Generator,
 ) -> tuple[tuple[Phrase, ...], tuple[Phrase, ...]]:
-    """Write the lead voice and, for the refrains of some songs, a second one in thirds above.
+    """Write the lead vocals and, for the refrains of some songs, backing vocals in thirds above.
 
     Args:
         sections: the form of the song.
         clock: its tempo.
-        tonic: pitch class of the key.
-        mode: a key of `SCALES`.
+        scale: pitch classes of the key.
         centre: MIDI pitch in the middle of the singer's range of an octave and a third.
         rng: draws the motifs.
 
     Returns:
-        The phrases of the lead and those of the second voice.
+        Phrases of the lead and of the backing vocals.
     """
-    ladder = scale_pitches(tonic, mode, centre - 8, centre + 8)
-    above = scale_pitches(tonic, mode, centre - 8, centre + 14)
-    motifs = {refrain: [draw_motif(rng), draw_motif(rng)] for refrain in (False, True)}
+    pitches = [pitch for pitch in range(centre - 8, centre + 15) if pitch % 12 in scale]
+    ladder = [pitch for pitch in pitches if pitch <= centre + 8]
+    motifs = [[draw_motif(rng), draw_motif(rng)] for _ in range(2)]
     backed = rng.random() < 0.4
     lead: list[Phrase] = []
     backing: list[Phrase] = []
@@ -125,26 +108,25 @@ def write_vocals(
             chords = section.chords[index : index + _PHRASE_BARS]
             if "vocals" not in section.players or len(chords) < _PHRASE_BARS:
                 continue
-            # call and answer; now and then the call comes twice
+            # call and response; sometimes the call is repeated
             motif = motifs[section.refrain][(index // 2) % 2 if rng.random() < 0.75 else 0]
             begin = len(ladder) // 2 + (2 if section.refrain else 0) + int(rng.integers(-1, 2))
-            places = set_to_chords(motif, chords, ladder, begin)
-            for pitches, phrases in ((ladder, lead), (above[2:], backing)):
-                if phrases is backing and not (backed and section.refrain):
-                    continue
+            degrees = _set_to_chords(motif, chords, ladder, begin)
+            voices = [(lead, 0)]
+            if backed and section.refrain:
+                voices.append((backing, 2))
+            for phrases, higher in voices:
                 phrases.append(
                     tuple(
                         Syllable(
-                            start=clock.time(bar + index, step) + max(rng.normal(0.01, 0.008), 0),
-                            duration=length * clock.step * 0.97,
-                            pitch=float(pitches[place]),
-                            velocity=float(rng.uniform(0.75, 0.95)) + 0.05 * section.refrain,
-                            consonant=word[0],
-                            vowel=word[1],
+                            clock.time(bar + index, note.onset) + max(rng.normal(0.01, 0.008), 0),
+                            note.length * clock.step * 0.97,
+                            float(pitches[degree + higher]),
+                            float(rng.uniform(0.75, 0.95)) + 0.05 * section.refrain,
+                            note.consonant,
+                            note.vowel,
                         )
-                        for step, length, place, word in zip(
-                            motif.steps, motif.lengths, places, motif.words, strict=True
-                        )
+                        for note, degree in zip(motif, degrees, strict=True)
                     )
                 )
         bar += len(section.chords)

@@ -1,4 +1,4 @@
-"""What a composed song is: notes, drum hits and sung syllables in seconds, and its harmony."""
+"""A composed song: notes, drum hits and sung syllables with times, and the harmony."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, overload
@@ -9,26 +9,28 @@ Vowel: TypeAlias = Literal["a", "e", "i", "o", "u"]
 Consonant: TypeAlias = Literal["", "h", "s", "sh", "t", "k", "m", "n", "l"]
 
 STEPS = 16
-"""Grid steps in a bar: sixteenth notes of a 4/4 bar."""
+"""Steps of the grid in a bar: sixteenth notes in 4/4."""
 
 SCALES: dict[str, tuple[int, ...]] = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10),
     "dorian": (0, 2, 3, 5, 7, 9, 10),
     "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "harmonic": (0, 2, 3, 5, 7, 8, 11),
+    "blues": (0, 2, 3, 5, 7, 9, 10),
 }
-"""Semitones of the seven degrees above the tonic."""
+"""Semitones above the tonic of the seven degrees."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """One note.
+    """One note, or one hit of a sampled drum.
 
     Attributes:
-        start: seconds from the start of the song.
-        duration: seconds.
-        pitch: MIDI note number; 69 is 440 Hz, fractions are allowed.
-        velocity: loudness in (0, 1].
+        start: onset in seconds from the start of the song; negative if an excerpt begins later.
+        duration: in seconds.
+        pitch: MIDI note number, which may be a fraction; 69 is 440 Hz; 0 for a drum.
+        velocity: in (0, 1].
     """
 
     start: float
@@ -39,7 +41,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Syllable(Note):
-    """A sung note; its vowel begins at `start`, the consonant sounds just before it."""
+    """A sung note; its vowel begins at `start`, its consonant ends there."""
 
     consonant: Consonant
     vowel: Vowel
@@ -47,7 +49,7 @@ class Syllable(Note):
 
 @dataclass(frozen=True)
 class Hit:
-    """One stroke on a piece of the drum kit: seconds, name of the piece, loudness in (0, 1]."""
+    """A drum hit: onset in seconds, piece of the kit, velocity in (0, 1]."""
 
     start: float
     piece: str
@@ -55,29 +57,21 @@ class Hit:
 
 
 Phrase: TypeAlias = tuple[Syllable, ...]
-"""Syllables sung in one breath, in order of time, at least one."""
+"""Syllables sung in one breath, by onset, at least one."""
 
 
-@dataclass(frozen=True)
-class Chord:
-    """The harmony of one bar: pitch classes 0 to 11, the root first."""
-
-    classes: tuple[int, ...]
-
-    @property
-    def root(self) -> int:
-        """Pitch class of the root."""
-        return self.classes[0]
+Chord: TypeAlias = tuple[int, ...]
+"""The pitch classes of a chord, 0 to 11, the root first."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """Four bars (the introduction: fewer) and who plays in them.
+    """Four bars, or fewer for the introduction, and the parts that play in them.
 
     Attributes:
-        chords: one a bar.
-        refrain: the louder, fuller part of the song.
-        players: of `vocals`, `bass`, `drums`, `arpeggio`; the chords always sound.
+        chords: one for each bar.
+        refrain: whether it is a refrain, with a fuller arrangement.
+        players: parts among `vocals`, `bass`, `drums`, `arpeggio`; the chords always play.
     """
 
     chords: tuple[Chord, ...]
@@ -87,24 +81,28 @@ class Section:
 
 @dataclass(frozen=True)
 class Clock:
-    """Bars and grid steps in seconds; odd steps come late by `swing` of a step."""
+    """Converts bars and grid steps to seconds; odd steps are delayed by `swing` steps."""
 
     tempo: float
     swing: float = 0.0
 
     @property
     def step(self) -> float:
-        """Seconds of one grid step."""
+        """Duration of a grid step in seconds."""
         return 15.0 / self.tempo
 
     @property
     def bar(self) -> float:
-        """Seconds of one bar."""
+        """Duration of a bar in seconds."""
         return STEPS * self.step
 
     def time(self, bar: int, step: int) -> float:
-        """Seconds from the start of the song; `step` may reach into later bars."""
+        """Time in seconds of a grid step, which may lie in a later bar."""
         return (bar * STEPS + step + self.swing * (step % 2)) * self.step
+
+    def near(self, bar: int, step: int, rng: np.random.Generator, spread: float = 0.004) -> float:
+        """As `time`, with a random deviation whose standard is `spread` seconds, at least 0."""
+        return max(self.time(bar, step) + rng.normal(0.0, spread), 0.0)
 
 
 @dataclass(frozen=True)
@@ -112,14 +110,14 @@ class Score:
     """A whole song.
 
     Attributes:
-        tempo: beats a minute, four beats a bar.
+        tempo: in beats per minute, four beats a bar.
         tonic: pitch class of the key, 0 is C.
         mode: a key of `SCALES`.
-        sections: the form; together they last at least as long as the song.
-        drums, bass, chords, arpeggio: what each plays, in order of time within a bar.
-        vocals: the phrases of the lead voice.
-        backing: phrases of a second voice in thirds above the lead; often none.
-        lead: phrases of an instrument that sings along or fills in; often none in a section.
+        sections: the form, at least as long as the song.
+        drums, bass, chords, arpeggio: their notes or hits, bar by bar.
+        vocals: phrases of the lead vocals.
+        backing: phrases of a second voice in thirds above; often none.
+        lead: phrases of a melodic instrument; often none in a section.
     """
 
     tempo: float
@@ -135,16 +133,24 @@ class Score:
     lead: tuple[Phrase, ...]
 
 
-def build_chord(tonic: int, mode: str, degree: int, size: int = 3) -> Chord:
-    """Stack `size` thirds of the scale on a degree (0 to 6)."""
-    scale = SCALES[mode]
-    return Chord(tuple((tonic + scale[(degree + 2 * third) % 7]) % 12 for third in range(size)))
+def build_scale(tonic: int, mode: str) -> tuple[int, ...]:
+    """Pitch classes of a scale of `SCALES`, the tonic first."""
+    return tuple((tonic + interval) % 12 for interval in SCALES[mode])
 
 
-def scale_pitches(tonic: int, mode: str, low: int, high: int) -> list[int]:
-    """MIDI pitches of the key from `low` to `high`, both included, rising."""
-    classes = {(tonic + interval) % 12 for interval in SCALES[mode]}
-    return [pitch for pitch in range(low, high + 1) if pitch % 12 in classes]
+def build_chord(scale: tuple[int, ...], degree: int, size: int = 3) -> Chord:
+    """A chord of `size` notes in thirds on a degree of the scale, 0 to 6."""
+    return tuple(scale[(degree + 2 * third) % 7] for third in range(size))
+
+
+def above(pitch_class: int, low: float) -> float:
+    """The lowest MIDI pitch of a pitch class not below `low`.
+
+    Example:
+        >>> above(0, 57.0)
+        60.0
+    """
+    return low + (pitch_class - low) % 12
 
 
 @overload
@@ -152,5 +158,5 @@ def frequency(pitch: float) -> float: ...
 @overload
 def frequency(pitch: np.ndarray) -> np.ndarray: ...
 def frequency(pitch: float | np.ndarray) -> float | np.ndarray:
-    """Hertz of a MIDI pitch, or of an array of them, in equal temperament, 440 Hz at 69."""
+    """Frequency in Hz of a MIDI pitch or an array of them; 69 is 440 Hz."""
     return 440.0 * 2.0 ** ((pitch - 69.0) / 12.0)

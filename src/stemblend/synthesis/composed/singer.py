@@ -1,4 +1,4 @@
-"""Who sings: the timbre and manner of a voice, and how its pitch moves."""
+"""A singer's timbre and style, and the pitch contour of a phrase."""
 
 from dataclasses import dataclass
 
@@ -9,22 +9,22 @@ from scipy.ndimage import gaussian_filter1d
 from stemblend.synthesis.composed.score import Phrase
 
 CONTROL = 500
-"""Values a second of pitch, loudness and formants; they are interpolated in between."""
+"""Control rate in Hz of pitch, loudness and formants, which are interpolated linearly."""
 
 
 @dataclass(frozen=True)
 class Singer:
-    """The timbre and manner of a voice.
+    """The timbre and style of a voice.
 
     Attributes:
-        tract: formant frequencies relative to an average man's; above 1 is a shorter tract.
-        open_quotient: share of the period in which the glottis is open, 0.4 (pressed) to 0.8.
-        tilt_hz: edge of the source's additional low-pass; lower is softer.
+        tract: scale of the formant frequencies; 1 is an average man, above 1 a shorter tract.
+        open_quotient: share of the period with open glottis, 0.4 (pressed) to 0.8 (breathy).
+        tilt_hz: cutoff of a low-pass on the glottal source; lower is softer.
         breath: level of the aspiration noise relative to the voice.
-        vibrato_hz, vibrato_semitones: rate and depth of the vibrato of long notes.
-        glide: seconds that a change of pitch takes (standard deviation of its smoothing).
-        drift_semitones: standard deviation of the unsteadiness of pitch.
-        scoop_semitones: how far below its first note a phrase sets out.
+        vibrato_hz, vibrato_semitones: rate and depth of the vibrato on long notes.
+        glide: portamento in seconds, the standard deviation of the smoothing of pitch.
+        drift_semitones: standard deviation of slow random deviations of pitch.
+        scoop_semitones: how far below its first note a phrase starts.
     """
 
     tract: float = 1.0
@@ -39,7 +39,7 @@ class Singer:
 
 
 def draw_singer(rng: np.random.Generator, centre: float) -> Singer:
-    """Draw a voice that suits a melody around the MIDI pitch `centre`: higher, shorter tract."""
+    """Draw a voice for a melody around the MIDI pitch `centre`: the higher, the shorter tract."""
     return Singer(
         tract=float(np.clip(1.0 + 0.012 * (centre - 54) + rng.normal(0.0, 0.03), 0.9, 1.25)),
         open_quotient=rng.uniform(0.5, 0.72),
@@ -56,16 +56,16 @@ def draw_singer(rng: np.random.Generator, centre: float) -> Singer:
 def sung_pitch(
     phrase: Phrase, clock: Float[np.ndarray, " controls"], singer: Singer, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, " controls"], Float[np.ndarray, " controls"]]:
-    """Glide from note to note, with scoop, vibrato and unsteadiness.
+    """The pitch contour of a phrase, with portamento, scoop, vibrato and drift.
 
     Args:
         phrase: its syllables.
-        clock: seconds from the start of the song, `CONTROL` values a second.
-        singer: the manner of the voice; its timbre plays no part.
-        rng: draws the unsteadiness and the phase of the vibrato.
+        clock: times in seconds from the start of the song, at the rate `CONTROL`.
+        singer: only style matters here, not timbre.
+        rng: draws drift and phase of the vibrato.
 
     Returns:
-        The MIDI pitch, and the swing of the vibrato from -1 to 1, at every time of `clock`.
+        MIDI pitch and the vibrato oscillation in [-1, 1] at the times `clock`.
     """
     starts = np.array([syllable.start for syllable in phrase])
     current = np.maximum(np.searchsorted(starts, clock, "right") - 1, 0)

@@ -1,20 +1,19 @@
-"""Small multitrack songs, composed and rendered in code.
+"""Short multitrack songs, composed and synthesised in code.
 
-They need no audio file from elsewhere, so that tests, demonstrations and continuous integration
-can separate, score and train on music whose stems are known exactly. Every seed gives another
-key, tempo, form, melody, set of instruments and mix; the same seed always gives the same song.
+They need no audio files, so that tests and demonstrations can separate, score and train on music
+with known stems. Every seed gives another key, tempo, form, melody, set of instruments and mix;
+the same seed gives the same song.
 """
 
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32
 
 from stemblend.errors import DataError
+from stemblend.interfaces import SOURCES
 from stemblend.synthesis.composed.bass import render_bass
 from stemblend.synthesis.composed.composition import compose
 from stemblend.synthesis.composed.drums import render_drums
@@ -24,13 +23,9 @@ from stemblend.synthesis.composed.score import Score
 from stemblend.synthesis.composed.singer import draw_singer
 from stemblend.synthesis.composed.synths import render_synths
 from stemblend.synthesis.composed.voice import render_voice
+from stemblend.synthesis.songs import write_stems
 
-SOURCES = ("vocals", "bass", "drums", "other")
-"""The stems of a song, in the order in which they are given."""
-
-Stems = dict[str, Float32[np.ndarray, "2 samples"]]
-
-# RMS where it plays in dBFS before the song is scaled, lowest and highest room send
+# RMS while playing in dBFS before the song is normalised, lowest and highest reverb send
 _MIX = {
     "vocals": (-17.0, 0.1, 0.3),
     "bass": (-18.5, 0.0, 0.03),
@@ -44,7 +39,7 @@ _SUBTYPES = {"wav": "FLOAT", "flac": "PCM_24"}
 def _render_vocals(
     score: Score, samples: int, sample_rate: int, rng: np.random.Generator
 ) -> Float32[np.ndarray, "2 samples"]:
-    """Lead near the centre, the second voice to one side and softer."""
+    """Lead vocals near the centre, backing vocals to one side and softer."""
     pitches = [syllable.pitch for phrase in score.vocals for syllable in phrase]
     centre = float(np.mean(pitches)) if pitches else 60.0
     singer, second = draw_singer(rng, centre), draw_singer(rng, centre + 4)
@@ -56,7 +51,7 @@ def _render_vocals(
 
 
 def _active_rms(stem: Float32[np.ndarray, "2 samples"], sample_rate: int) -> float:
-    """RMS of the stem over the tenths of a second that are within 30 dB of its loudest one."""
+    """RMS over the frames of 0.1 s within 30 dB of the loudest."""
     block = sample_rate // 10
     padded = np.pad(stem, ((0, 0), (0, -stem.shape[1] % block)))
     powers = np.mean(padded.reshape(2, -1, block) ** 2, axis=(0, 2))
@@ -69,20 +64,20 @@ def render_song(
     seconds: float = 20.0,
     sample_rate: int = 44100,
     electronic: bool = False,
-) -> Stems:
+) -> dict[str, Float32[np.ndarray, "2 samples"]]:
     """Compose and render a song.
 
     Args:
-        seed: of the song, not negative; or a generator, from which a few numbers are drawn.
-        seconds: length of the song. A song begins with one or two bars without voice.
-        sample_rate: samples a second, 8000 to 192000. The composition does not depend on it.
-        electronic: whether `other` is played by synthesisers with a lead, rather than by organ,
-            piano, bells and strings.
+        seed: not negative, or a generator, from which a few numbers are drawn.
+        seconds: length of the song; its first one or two bars have no vocals.
+        sample_rate: in Hz, 8000 to 192000. The composition does not depend on it.
+        electronic: whether `other` is synthesisers with a lead, rather than organ, piano, bells
+            and strings.
 
     Returns:
         The stems `vocals, bass, drums, other` in this order, each float32 `(2, samples)` with
-        `samples = round(seconds * sample_rate)`. The mixture is their plain sum; neither it
-        nor any stem peaks above 0.95.
+        `samples = round(seconds * sample_rate)`. The mixture is their sum; neither it nor any
+        stem peaks above 0.95.
 
     Raises:
         DataError: if the seed is negative, the song shorter than a sample, or the rate out of
@@ -102,7 +97,7 @@ def render_song(
     if not np.isfinite(seconds) or round(seconds * sample_rate) < 1:
         raise DataError(f"a synthetic song cannot last {seconds} s; give a positive length")
     samples = round(seconds * sample_rate)
-    # one generator a task, so that no instrument's noise changes what another plays
+    # a generator for each part, so that a change in one leaves the others alone
     drawn = np.random.default_rng(seed).integers(2**63, size=6)
     score_rng, voice_rng, bass_rng, drums_rng, keys_rng, mix_rng = map(np.random.default_rng, drawn)
     score = compose(score_rng, seconds=seconds)
@@ -127,7 +122,7 @@ def render_song(
     stems = {}
     for source in SOURCES:
         stem = ending * add_room(dry[source], room, sends[source])
-        # what is nearly silent stays so: a stem cut short is not blown up to full level
+        # a nearly silent stem, such as one cut short, is not raised to full level
         target = 10 ** ((_MIX[source][0] + decibels[source]) / 20)
         stems[source] = stem * np.float32(target / max(_active_rms(stem, sample_rate), 0.02))
     peaks = [np.abs(stem).max() for stem in (*stems.values(), sum(stems.values()))]
@@ -147,18 +142,18 @@ def write_songs(
     """Render songs into a folder of songs: `folder/synthetic-0007/<source>.<format>` for seed 7.
 
     Args:
-        folder: made where it is missing; songs already in it are replaced, stem by stem.
-        seeds: one song each.
+        folder: made if missing; songs already in it are replaced, stem by stem.
+        seeds: of the songs, not negative.
         seconds: length of each song.
-        sample_rate: samples a second.
-        electronic: as of `render_song`.
-        format: `wav` (32-bit float, exactly what `render_song` gives) or `flac` (24 bit).
+        sample_rate: in Hz.
+        electronic: as for `render_song`.
+        format: `wav` (32-bit float, exact) or `flac` (24 bit).
 
     Returns:
         The songs' folders, in the order of the seeds.
 
     Raises:
-        DataError: as `render_song`, or if the format is another or the folder cannot be written.
+        DataError: as `render_song`, or if the format is unknown or the folder cannot be written.
     """
     if format not in _SUBTYPES:
         raise DataError(f"synthetic songs cannot be written as {format!r}; use wav or flac")
@@ -166,18 +161,6 @@ def write_songs(
     for seed in seeds:
         stems = render_song(seed, seconds=seconds, sample_rate=sample_rate, electronic=electronic)
         song = Path(folder) / f"synthetic-{seed:04d}"
-        try:
-            song.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".", dir=song) as scratch:
-                names = [f"{source}.{format}" for source in SOURCES]
-                for name, stem in zip(names, stems.values(), strict=True):
-                    path = Path(scratch, name)
-                    soundfile.write(path, stem.T, sample_rate, subtype=_SUBTYPES[format])
-                for name in names:
-                    Path(scratch, name).replace(song / name)
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise DataError(
-                f"the song {str(song)!r} cannot be written ({error}); choose a writable folder"
-            ) from error
+        write_stems(song, stems, sample_rate, format, _SUBTYPES[format])
         songs.append(song)
     return songs

@@ -1,18 +1,18 @@
-"""A singer: a glottal pulse source and breath through formants that move from vowel to vowel."""
+"""Singing synthesis: glottal pulses and aspiration noise through time-varying formants."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Complex, Float, Float32
+from jaxtyping import Float, Float32
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from stemblend.synthesis.composed.dsp import fade_ends, filter_band, filter_moving, pan, place
+from stemblend.synthesis.composed import dsp
 from stemblend.synthesis.composed.score import Phrase, Syllable, frequency
 from stemblend.synthesis.composed.singer import CONTROL, Singer, sung_pitch
 
 _LEAD, _TAIL = 0.4, 0.2
-"""Seconds before the first vowel (breath, consonant) and after the last one (release)."""
+"""Seconds rendered before the first vowel (inhalation, consonant) and after the last."""
 
 # F1 to F3 of the vowels: Peterson and Barney 1952, table II, men; F4 and F5 of a tube of 17 cm
 _FORMANTS = {
@@ -31,9 +31,8 @@ _SONORANT_SECONDS, _SONORANT_LEVEL = 0.075, 0.35
 _INHALATION, _ASPIRATION = 0.012, 0.06
 
 
-@dataclass(frozen=True)
-class _Burst:
-    """A noise consonant: its band in Hz, seconds of silence and of noise, decay, and level."""
+class _Burst(NamedTuple):
+    """A noise consonant: its band in Hz, seconds of closure and of noise, decay, and level."""
 
     low_hz: float
     high_hz: float
@@ -54,7 +53,7 @@ _BURSTS = {
 def glottal_pulses(
     frequency: Float[np.ndarray, " samples"], sample_rate: int, open_quotient: float
 ) -> Float[np.ndarray, " samples"]:
-    """Derivative of the glottal flow for a fundamental that moves in time.
+    """Derivative of the glottal flow for a time-varying fundamental.
 
     The flow is Rosenberg's (1971, "Effect of glottal pulse shape on the quality of natural
     vowels", type C): it rises as a cosine over two thirds of the open phase and falls over the
@@ -62,11 +61,11 @@ def glottal_pulses(
 
     Args:
         frequency: fundamental in Hz at every sample, below half the sample rate.
-        sample_rate: samples a second.
+        sample_rate: in Hz.
         open_quotient: share of the period in which the glottis is open.
 
     Returns:
-        The derivative, scaled so that the step at the closure is 1.
+        The derivative, with a step of 1 at the closure.
     """
     increment = frequency / sample_rate
     phase = np.cumsum(increment) % 1.0
@@ -85,24 +84,16 @@ def glottal_pulses(
 
 def _tract(
     formants: Float[np.ndarray, "controls 5"], singer: Singer, sample_rate: int
-) -> Callable[
-    [Float[np.ndarray, "bins 1"], Float[np.ndarray, " frames"]], Complex[np.ndarray, "bins frames"]
-]:
+) -> dsp.Response:
     """Response of the vocal tract: resonators in cascade, unity at 0 Hz (Fant 1960)."""
     clock = np.arange(len(formants)) / CONTROL
 
-    def resonator(
-        frequencies: Float[np.ndarray, "bins 1"],
-        centre: Float[np.ndarray, " any"],
-        bandwidth: float,
-    ) -> Complex[np.ndarray, "bins any"]:
+    def resonator(frequencies: np.ndarray, centre: np.ndarray, bandwidth: float) -> np.ndarray:
         squared = centre.astype(np.float32) ** 2
         return squared / (squared - frequencies**2 + 1j * np.float32(bandwidth) * frequencies)
 
-    def response(
-        frequencies: Float[np.ndarray, "bins 1"], times: Float[np.ndarray, " frames"]
-    ) -> Complex[np.ndarray, "bins frames"]:
-        # above the formants that speech moves, the tube resonates about once a kilohertz
+    def response(frequencies: np.ndarray, times: np.ndarray) -> np.ndarray:
+        # above the formants that articulation moves, there is about one resonance a kilohertz
         upper = np.arange(5400.0, 12000.0, 1050.0) * singer.tract
         gains = 1.0 / (1.0 + 1j * frequencies / np.float32(singer.tilt_hz))
         for centre in upper[upper < 0.6 * sample_rate]:
@@ -117,13 +108,8 @@ def _tract(
 
 def _control_tracks(
     phrase: Phrase, begin: float, length: int, singer: Singer, rng: np.random.Generator
-) -> tuple[
-    Float[np.ndarray, " controls"],
-    Float[np.ndarray, " controls"],
-    Float[np.ndarray, " controls"],
-    Float[np.ndarray, "controls 5"],
-]:
-    """Fundamental in Hz, level of the voice, level of the breath, and formants in Hz."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, Float[np.ndarray, "controls 5"]]:
+    """Fundamental in Hz, level of the voice, level of the aspiration, formants in Hz."""
     clock = begin + np.arange(length) / CONTROL
     pitch, vibrato = sung_pitch(phrase, clock, singer, rng)
     starts = np.array([syllable.start for syllable in phrase])
@@ -153,7 +139,7 @@ def _control_tracks(
     formants *= singer.tract
 
     fundamental = frequency(pitch)
-    # singers of high notes open the mouth until the first formant meets the fundamental
+    # on high notes, singers tune the first formant to the fundamental
     formants[:, 0] = np.maximum(formants[:, 0], 1.05 * fundamental)
     return fundamental, level, breath, formants
 
@@ -161,12 +147,12 @@ def _control_tracks(
 def _burst(
     syllable: Syllable, burst: _Burst, sample_rate: int, rng: np.random.Generator
 ) -> Float[np.ndarray, " samples"]:
-    time = np.arange(int(burst.seconds * sample_rate)) / sample_rate
-    noise = filter_band(
-        rng.standard_normal(len(time)), sample_rate, burst.low_hz, burst.high_hz
-    ) * np.exp(-time / burst.decay)
+    time = dsp.sample_times(burst.seconds, sample_rate)
+    noise = rng.standard_normal(len(time))
+    noise = dsp.filter_band(noise, sample_rate, burst.low_hz, burst.high_hz)
+    noise *= np.exp(-time / burst.decay)
     attack = 0.03 if burst.closure == 0.0 else 0.001
-    return burst.level * syllable.velocity * fade_ends(noise, sample_rate, attack, 0.02)
+    return burst.level * syllable.velocity * dsp.fade_ends(noise, sample_rate, attack, 0.02)
 
 
 def sing_phrase(
@@ -175,31 +161,31 @@ def sing_phrase(
     """Sing one phrase.
 
     Args:
-        phrase: its syllables, pitches within the human range.
-        singer: whose voice.
-        sample_rate: samples a second.
-        rng: draws the breath, the unsteadiness and the phase of the vibrato.
+        phrase: its syllables.
+        singer: the voice.
+        sample_rate: in Hz.
+        rng: draws noise, drift and phase of the vibrato.
 
     Returns:
-        The voice, mono, of an RMS of about 0.2 where it sings at full velocity, and the time in
-        seconds at which it begins: a little before the first syllable, for breath and consonant.
+        The mono waveform, of an RMS of about 0.2 at full velocity, and its start in seconds,
+        shortly before the first syllable for inhalation and consonant.
     """
     begin = phrase[0].start - _LEAD
     seconds = max(syllable.start + syllable.duration for syllable in phrase) + _TAIL - begin
     controls = int(seconds * CONTROL) + 2
     fundamental, level, breath, formants = _control_tracks(phrase, begin, controls, singer, rng)
 
-    at = np.arange(int(seconds * sample_rate)) / sample_rate
+    at = dsp.sample_times(seconds, sample_rate)
     clock = np.arange(controls) / CONTROL
     pulses = glottal_pulses(np.interp(at, clock, fundamental), sample_rate, singer.open_quotient)
     loudness = np.interp(at, clock, level)
-    # air rushes mostly while the glottis is open, which is when the flow changes
+    # aspiration noise is strongest while the glottis is open
     air = rng.standard_normal(len(at)) * (0.5 + np.abs(pulses))
     source = loudness * pulses + np.interp(at, clock, breath) * air
-    voice = filter_moving(source, _tract(formants, singer, sample_rate), sample_rate)
-    voice = filter_band(voice, sample_rate, low_hz=90.0)
+    voice = dsp.filter_moving(source, _tract(formants, singer, sample_rate), sample_rate)
+    voice = dsp.filter_band(voice, sample_rate, low_hz=90.0)
 
-    # vowels differ much in level: even them out as a compressor with a ratio of 2 would
+    # vowels differ much in level: compress with a ratio of 2
     power = np.maximum(uniform_filter1d(voice**2, int(0.06 * sample_rate)), 0.0)
     reference = np.sqrt(np.mean(power[loudness > 0.3 * loudness.max()]))
     voice *= 0.2 / reference * (0.05 + np.sqrt(power) / reference) ** -0.5
@@ -208,7 +194,7 @@ def sing_phrase(
         burst = _BURSTS.get(syllable.consonant)
         if burst:
             noise = _burst(syllable, burst, sample_rate, rng)[None]
-            place(voice[None], noise, syllable.start - burst.seconds - begin, sample_rate)
+            dsp.mix_into(voice[None], noise, syllable.start - burst.seconds - begin, sample_rate)
     return voice, begin
 
 
@@ -220,22 +206,10 @@ def render_voice(
     sample_rate: int,
     rng: np.random.Generator,
 ) -> Float32[np.ndarray, "2 {samples}"]:
-    """Sing all phrases; between them there is digital silence.
-
-    Args:
-        phrases: what to sing.
-        singer: whose voice.
-        position: place from -1 (left) to 1 (right).
-        samples: length of the result.
-        sample_rate: samples a second.
-        rng: draws what differs from phrase to phrase.
-
-    Returns:
-        The voice without a room.
-    """
+    """Sing all phrases at a position from -1 (left) to 1 (right), silent between them."""
     bus = np.zeros((2, samples), np.float32)
     for phrase in phrases:
         if (phrase[0].start - _LEAD) * sample_rate < samples:
             voice, begin = sing_phrase(phrase, singer, sample_rate, rng)
-            place(bus, pan(position) * voice, begin, sample_rate)
+            dsp.mix_into(bus, dsp.pan(position) * voice, begin, sample_rate)
     return bus

@@ -1,1 +1,1 @@
-"""Songs played from one-shot samples."""
+"""Songs composed in code and rendered from one-shot samples."""

@@ -1,6 +1,6 @@
-"""A small studio: room, equaliser, saturation, compressor and fader for rendered stems.
+"""Mixing effects: equaliser, room, echo, saturation, compressor.
 
-Each effect draws its own settings, because only their variety matters to training.
+Some draw their own parameters, since for training only variety matters.
 """
 
 import numpy as np
@@ -11,12 +11,7 @@ _ENVELOPE_HOP = 128
 
 
 def loudness(audio: Float32[np.ndarray, "channels samples"], sample_rate: int) -> float:
-    """RMS of the parts that sound: 100 ms frames within 20 dB of the loudest. 0 for silence.
-
-    Args:
-        audio: waveform `(channels, samples)`.
-        sample_rate: sample rate in Hz.
-    """
+    """RMS of the 100 ms frames, at `sample_rate` Hz, within 20 dB of the loudest; 0 for silence."""
     size = min(sample_rate // 10, audio.shape[1])
     frames = audio[:, : audio.shape[1] // size * size].reshape(audio.shape[0], -1, size)
     power = np.einsum("cfn,cfn->f", frames, frames, optimize=False) / (audio.shape[0] * size)
@@ -26,15 +21,15 @@ def loudness(audio: Float32[np.ndarray, "channels samples"], sample_rate: int) -
 def biquad(
     shape: str, frequency: float, gain_db: float, q: float, rate: int
 ) -> Float[np.ndarray, "1 6"]:
-    """Second-order section `(1, 6)` of an equaliser band.
+    """Second-order section `(1, 6)` of an equaliser or filter.
 
     After R. Bristow-Johnson, "Cookbook formulae for audio equalizer biquad filter coefficients".
 
     Args:
         shape: `peak`, `low` (shelf), `high` (shelf), `lowpass` or `highpass`.
-        frequency: centre, midpoint or cut-off in Hz, below half the sample rate.
+        frequency: centre, midpoint or cutoff in Hz, limited to 0.45 of the sample rate.
         gain_db: gain of peaks and shelves in dB.
-        q: quality, above 0.
+        q: quality factor, above 0.
         rate: sample rate in Hz.
     """
     a = 10 ** (gain_db / 40)
@@ -67,19 +62,19 @@ def biquad(
 def equalise(
     audio: Float32[np.ndarray, "channels samples"], sections: list[Float[np.ndarray, "1 6"]]
 ) -> Float32[np.ndarray, "channels samples"]:
-    """Pass a waveform `(channels, samples)` through second-order sections."""
+    """Filter a waveform `(channels, samples)` with second-order sections."""
     return np.asarray(sosfilt(np.concatenate(sections).astype(np.float32), audio), np.float32)
 
 
 def draw_bands(
     rng: np.random.Generator, rate: int, tilt_db: float = 0.0
 ) -> list[Float[np.ndarray, "1 6"]]:
-    """A low shelf, a peak and a high shelf, their gains 3 dB or more to either side.
+    """Draw a low shelf, a peak and a high shelf with gains of a few dB.
 
     Args:
-        rng: draws frequencies and gains.
+        rng: draws frequencies and gains, with standard deviations of 3 dB.
         rate: sample rate in Hz.
-        tilt_db: mean gain of the high shelf; it also varies by half of that.
+        tilt_db: mean gain of the high shelf; half of it is added to its standard deviation.
     """
     return [
         biquad("low", rng.uniform(80, 300), rng.normal(0, 3), 0.7, rate),
@@ -91,13 +86,13 @@ def draw_bands(
 def add_room(
     audio: Float32[np.ndarray, "2 samples"], rng: np.random.Generator, rate: int, wet_db: float
 ) -> Float32[np.ndarray, "2 samples"]:
-    """Add a room: exponentially decaying noise, different in both channels, without highs and lows.
+    """Add reverberation: exponentially decaying band-passed noise, independent in each channel.
 
     Args:
         audio: waveform `(2, samples)`.
-        rng: draws reverberation time, distance and noise.
+        rng: draws reverberation time, predelay and noise.
         rate: sample rate in Hz.
-        wet_db: level of the room relative to the dry sound in dB.
+        wet_db: level of the reverberation relative to the dry sound in dB.
     """
     seconds = float(np.exp(rng.uniform(np.log(0.12), np.log(1.8))))
     size = int(0.7 * seconds * rate)
@@ -126,17 +121,17 @@ def echo(
     repeats: int,
     cross: bool = False,
 ) -> Float[np.ndarray, "channels samples"]:
-    """Give a sound's repeats, without the sound itself.
+    """The repeats of a sound, without the sound itself.
 
     Args:
         dry: the sound, `(channels, samples)`.
         delay: samples between repeats, at least 1.
-        gain: factor of each repeat against the one before.
-        repeats: how many there are.
-        cross: whether channels change places from repeat to repeat.
+        gain: of each repeat relative to the one before.
+        repeats: their number.
+        cross: whether the channels are swapped from repeat to repeat (ping-pong delay).
 
     Returns:
-        The repeats, `(channels, samples)`; what comes after the end of the sound is cut off.
+        The repeats, `(channels, samples)`, cut at the end of the sound.
     """
     wet = np.zeros_like(dry)
     repeat = dry
@@ -160,11 +155,11 @@ def narrow(
 def saturate(
     audio: Float32[np.ndarray, "channels samples"], drive_db: float
 ) -> Float32[np.ndarray, "channels samples"]:
-    """Bend the peaks of a waveform; its peak stays what it was.
+    """Saturate a waveform by `tanh`, keeping its peak.
 
     Args:
         audio: waveform `(channels, samples)`.
-        drive_db: gain in dB of the peak into `tanh`.
+        drive_db: level of the peak at the input of `tanh` in dB.
     """
     peak = float(np.abs(audio).max(initial=0.0))
     if peak == 0:
@@ -176,7 +171,7 @@ def saturate(
 def compress(
     audio: Float32[np.ndarray, "channels samples"], rng: np.random.Generator, rate: int
 ) -> Float32[np.ndarray, "channels samples"]:
-    """Feed-forward compressor with a threshold near the signal's own loudness.
+    """Feed-forward compressor with a threshold near the signal's loudness.
 
     The gain follows Giannoulis, Massberg and Reiss, "Digital dynamic range compressor design"
     (JAES 60, 2012): hard knee, level detected in dB, attack and release smoothed on the gain.

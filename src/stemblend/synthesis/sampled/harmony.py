@@ -1,11 +1,12 @@
-"""What the other instruments play: chords, arpeggios and riffs."""
+"""Parts of the instruments besides drums and bass: chords, arpeggios and riffs."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from stemblend.synthesis.sampled.plan import Chord, Note, Plan
-from stemblend.synthesis.sampled.rhythm import above, strokes
+from stemblend.synthesis.composed.score import Chord, Note, above
+from stemblend.synthesis.sampled.plan import Plan
+from stemblend.synthesis.sampled.rhythm import strokes
 
 _VELOCITY = {"X": 0.95, "x": 0.75, "u": 0.5}
 _STRINGS = 5
@@ -14,15 +15,15 @@ _STRINGS = 5
 def chord_part(
     plan: Plan, rng: np.random.Generator, part: str, center: float, *, strummed: bool
 ) -> Iterator[Note]:
-    """Chords in a rhythm.
+    """Chords in one of the style's rhythms.
 
     Args:
         plan: the form.
-        rng: draws rhythm and touch.
+        rng: draws rhythm, timing and velocities.
         part: name of the part in the plan.
-        center: middle of the register, in semitones.
-        strummed: whether chords are stacked and strummed as on a guitar, a third of the time as
-            power chords, rather than struck in close position.
+        center: middle of the register, as a MIDI pitch.
+        strummed: strummed guitar voicings, some of them power chords, rather than chords in
+            close position.
     """
     patterns = [str(rng.choice(plan.style.comping)) for _ in range(3)]
     is_power = strummed and rng.random() < max(0.15, 0.7 * plan.style.distortion)
@@ -38,26 +39,26 @@ def chord_part(
             for i, pitch in enumerate(pitches):
                 start = stroke.start + i * spread + rng.normal(0, 0.002)
                 velocity = min(stroke.velocity * rng.uniform(0.88, 1.12), 1.0)
-                yield Note(start, stroke.seconds, pitch, velocity)
+                yield Note(start, stroke.duration, pitch, velocity)
 
 
 def _close(chord: Chord, center: float) -> list[float]:
-    """The chord in the octave around `center`, so that tones move little from chord to chord."""
-    return sorted(above(tone, center - 6) for tone in chord.classes)
+    """The chord in the octave around `center`, for little movement from chord to chord."""
+    return sorted(above(tone, center - 6) for tone in chord)
 
 
 def _stacked(chord: Chord, low: float, is_power: bool) -> list[float]:
-    """The chord on its root above `low`: root, fifth, octave, or five strings."""
-    pitches = [above(chord.root, low)]
+    """The chord on its root above `low`: a power chord, or on five strings."""
+    pitches = [above(chord[0], low)]
     if is_power:
         return [pitches[0], pitches[0] + 7, pitches[0] + 12]
     while len(pitches) < _STRINGS:
-        pitches.append(min(above(tone, pitches[-1] + 3) for tone in chord.classes))
+        pitches.append(min(above(tone, pitches[-1] + 3) for tone in chord))
     return pitches
 
 
 def arpeggio_part(plan: Plan, rng: np.random.Generator, part: str, center: float) -> Iterator[Note]:
-    """Broken chords in even steps; arguments as for `chord_part`."""
+    """Arpeggios in even steps; arguments as for `chord_part`."""
     stride = 2 if plan.step < 0.1 or (plan.style.steps == 16 and rng.random() < 0.6) else 1
     octaves = int(rng.integers(1, 3))
     order = rng.permutation(8)[:6] if rng.random() < 0.4 else np.arange(8)
@@ -74,7 +75,7 @@ def arpeggio_part(plan: Plan, rng: np.random.Generator, part: str, center: float
 
 
 def riff_part(plan: Plan, rng: np.random.Generator, part: str, center: float) -> Iterator[Note]:
-    """A motif of a bar or two, repeated, its notes on the beat bent to the chords.
+    """A repeated motif of one or two bars, with chord tones on the beats.
 
     Arguments as for `chord_part`.
     """
@@ -93,14 +94,14 @@ def riff_part(plan: Plan, rng: np.random.Generator, part: str, center: float) ->
             octave, tone = divmod(degree, 7)
             pitch = above(plan.scale[tone], center - 6) + 12 * octave
             if step % 4 == 0:
-                near = [above(tone, pitch - 6) for tone in plan.chord(bar, step).classes]
+                near = [above(tone, pitch - 6) for tone in plan.chord(bar, step)]
                 pitch = min(near, key=lambda candidate: abs(candidate - pitch))
             note_steps = length * gate
             yield plan.note(bar, step, rng, steps=note_steps, velocity=0.8, pitch=pitch)
 
 
 def _motif(rng: np.random.Generator, steps: int) -> list[tuple[int, int, int]]:
-    """Step, length in steps and degree of the scale of the notes of a random walk with rests."""
+    """A random walk with rests: step, length in steps and scale degree of each note."""
     step, degree = int(rng.choice([0, 0, 2, 4])), int(rng.integers(7))
     lengths = rng.choice([1, 2, 3, 4, 6, 8], size=3, replace=False)
     motif = []

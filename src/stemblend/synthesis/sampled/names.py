@@ -1,4 +1,4 @@
-"""What the file name of a one-shot sample says: which drum, or which note."""
+"""Parses file names of one-shot samples: which drum, or which note."""
 
 import re
 from typing import NamedTuple
@@ -31,13 +31,13 @@ _ACCIDENTAL = {None: 0, "s": 1, "#": 1, "b": -1}
 
 
 class SampleName(NamedTuple):
-    """What a file name says.
+    """The content of a sample according to its file name.
 
     Attributes:
         kind: the drum (`kick`, `snare`, `hat`, ...), or the family of a note.
         part: the name without note, velocity layer and repetition.
-        semitone: the note (C4 = 60, or 0 to 11 without octave); None for a drum.
-        has_octave: whether the name of the note has an octave.
+        semitone: MIDI pitch (C4 is 60), or pitch class without octave; None for a drum.
+        has_octave: whether the note name has an octave.
     """
 
     kind: str
@@ -47,10 +47,10 @@ class SampleName(NamedTuple):
 
 
 def read_name(family: str, stem: str) -> SampleName | None:
-    """Read the file name `stem` (without extension) of a sample in the folder of a `family`.
+    """Parse the file name `stem` (without extension) of a sample in the folder of a `family`.
 
     Returns:
-        None if the name tells neither a drum nor a note, or is that of a loop or noise.
+        None if it names neither a drum nor a note, or a loop or noise.
 
     Example:
         >>> read_name("drums", "Kick-Hard")
@@ -74,7 +74,7 @@ def read_name(family: str, stem: str) -> SampleName | None:
         return None
     letter, accidental, octave = match.groups()
     semitone = _PITCH_CLASS[letter.lower()] + _ACCIDENTAL[accidental]
-    # a MIDI number in front of the note (A_029__F1) is no part of the instrument's name
+    # drop a MIDI number in front of the note, as in A_029__F1
     part = re.sub(r"_?\d{3}_?", "", stem[: match.start()]) or "note"
     if octave:
         return SampleName(family, part, semitone + 12 * (int(octave) + 1), True)

@@ -1,4 +1,4 @@
-"""Plays notes on the samples of an instrument."""
+"""Renders notes with the samples of an instrument."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,8 @@ import numpy as np
 import soxr
 from jaxtyping import Float32
 
-from stemblend.synthesis.sampled.plan import Note
+from stemblend.synthesis.composed import dsp
+from stemblend.synthesis.composed.score import Note
 from stemblend.synthesis.sampled.sample_bank import Instrument, Sample
 
 _RELEASE_SECONDS = 0.03
@@ -14,13 +15,13 @@ _INAUDIBLE_SHIFT = 0.02
 
 
 class Player:
-    """Plays into waveforms of one length; remembers the notes it has resampled.
+    """Renders into waveforms of one length, and caches resampled notes.
 
     Args:
         sample_rate: in Hz.
         samples: length of the waveforms.
         rng: draws among neighbouring velocity layers.
-        tuning: by which all notes differ from 440 Hz tuning, in semitones.
+        tuning: deviation from 440 Hz tuning in semitones.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class Player:
         self._release = np.linspace(1, 0, round(_RELEASE_SECONDS * sample_rate), dtype=np.float32)
 
     def silence(self) -> Float32[np.ndarray, "2 samples"]:
-        """A waveform to play into."""
+        """A silent waveform to render into."""
         return np.zeros((2, self.samples), np.float32)
 
     def play(
@@ -47,35 +48,28 @@ class Player:
         level_db: float = 0.0,
         shift: float | None = None,
     ) -> None:
-        """Add notes to `track`, in place; notes that no sample reaches are left out.
+        """Add notes to `track` in place, except notes out of reach of all samples.
 
         Args:
-            track: waveform to add to.
-            instrument: whose samples are played.
-            notes: cut at their ends with a short release, and at the ends of the track.
+            track: changed in place.
+            instrument: of the samples.
+            notes: each ends with a short release, and is cut at the ends of the track.
             pan: -1 (left) to 1 (right), at constant power.
-            level_db: gain in dB; at 0 the loudest 50 ms of a full note have an RMS of 1.
-            shift: for a drum, by how many semitones to resample it.
+            level_db: gain; at 0 dB the loudest 50 ms at full velocity have an RMS of 1.
+            shift: for a drum, transposition in semitones.
         """
-        angle = (pan + 1) * np.pi / 4
-        gain = np.sqrt(2) * 10 ** (level_db / 20) * np.array([[np.cos(angle)], [np.sin(angle)]])
+        gains = dsp.pan(pan, 10 ** (level_db / 20))
         for note in notes:
             start = round(note.start * self.sample_rate)
             if start >= self.samples or (shift is None and not instrument.reaches(note.pitch)):
                 continue
             sample = instrument.choose(note.velocity, self._rng, note.pitch)
             interval = note.pitch + self.tuning - sample.pitch if shift is None else shift
-            wave = self._resample(sample, interval)
-            held = round(note.seconds * self.sample_rate)
-            begin = max(0, -start)
-            end = min(wave.shape[1], held + self._release.size, self.samples - start)
-            if end <= begin:
-                continue
-            piece = wave[:, begin:end] * (gain * note.velocity**1.4).astype(np.float32)
-            fade = max(begin, held)
-            if end > fade:
-                piece[:, fade - begin :] *= self._release[fade - held : end - held]
-            track[:, start + begin : start + end] += piece
+            held = round(note.duration * self.sample_rate)
+            wave = self._resample(sample, interval)[:, : held + self._release.size]
+            piece = wave * (gains * note.velocity**1.4).astype(np.float32)
+            piece[:, held:] *= self._release[: max(wave.shape[1] - held, 0)]
+            dsp.mix_into(track, piece, note.start, self.sample_rate)
 
     def _resample(self, sample: Sample, interval: float) -> np.ndarray:
         key = id(sample), round(interval, 2)

@@ -1,24 +1,26 @@
-"""What the drums and the bass play."""
+"""Parts of the drums and the bass."""
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
-from stemblend.synthesis.sampled.plan import Bar, Chord, Note, Plan, Style
+from stemblend.synthesis.composed.score import Chord, Note, above
+from stemblend.synthesis.sampled.plan import Bar, Plan, Style
 
 _VELOCITY = {"X": 0.95, "x": 0.72, "o": 0.5, "g": 0.22, "O": 0.8, "?": 0.6}
 _FILL_DRUMS = ("snare", "tom0", "tom1", "tom2")
 _RING = 64
-"""Steps that a drum is left to ring, far more than any sample lasts."""
+"""Duration of a drum hit in steps, longer than any sample."""
 
 
 def drum_part(plan: Plan, rng: np.random.Generator) -> dict[str, list[Note]]:
-    """Hits of each drum that is played.
+    """Write the drum part.
 
     Returns:
-        For `kick`, `snare`, `hat`, `hat_open`, `ride`, `crash`, `tom0` (high) to `tom2` (low),
-        `percussion0` and `percussion1`, as far as they are used, their hits.
+        Hits by drum: `kick`, `snare`, `hat`, `hat_open`, `ride`, `crash`, `tom0` (high) to
+        `tom2` (low), `percussion0` and `percussion1`, as far as they are used.
     """
     hits: defaultdict[str, list[Note]] = defaultdict(list)
     steps = plan.style.steps
@@ -46,7 +48,7 @@ def drum_part(plan: Plan, rng: np.random.Generator) -> dict[str, list[Note]]:
 
 
 def _groove(style: Style, rng: np.random.Generator) -> dict[str, str]:
-    """A pattern for each drum, now and then a little altered."""
+    """A pattern for each drum, with occasional variations."""
     kick = list(str(rng.choice(style.kick)))
     if rng.random() < 0.3:
         kick[rng.integers(1, style.steps)] = "?"
@@ -71,7 +73,7 @@ def _groove(style: Style, rng: np.random.Generator) -> dict[str, str]:
 def _fill(
     plan: Plan, bar: Bar, length: int, rng: np.random.Generator
 ) -> Iterator[tuple[str, Note]]:
-    """The last `length` steps of a bar on snare and toms, mostly downwards and growing."""
+    """A fill over the last `length` steps on snare and toms, mostly descending, crescendo."""
     order = rng.integers(len(_FILL_DRUMS), size=length)
     if rng.random() < 0.7:
         order = np.sort(order)
@@ -83,11 +85,11 @@ def _fill(
 
 
 def _choked(ringing: list[Note], closing: list[Note]) -> list[Note]:
-    """End each open hi-hat where the next hit of either hi-hat begins."""
+    """End each open hi-hat at the next hit of either hi-hat."""
     starts = np.sort([note.start for note in (*ringing, *closing)])
     after = np.append(starts, np.inf)[np.searchsorted(starts, [n.start for n in ringing], "right")]
     return [
-        note._replace(seconds=min(note.seconds, float(end) - note.start))
+        replace(note, duration=min(note.duration, float(end) - note.start))
         for note, end in zip(ringing, after, strict=True)
     ]
 
@@ -95,12 +97,12 @@ def _choked(ringing: list[Note], closing: list[Note]) -> list[Note]:
 def bass_part(
     plan: Plan, rng: np.random.Generator, low: float, kicks: list[Note]
 ) -> Iterator[tuple[Note, Chord]]:
-    """Notes of the bass in the octaves above `low`, with the chord each belongs to.
+    """Write the bass line: notes in the octaves above `low`, with the chord of each.
 
     Args:
         plan: the form.
         rng: draws the lines.
-        low: bottom of the register, in semitones.
+        low: bottom of the register, as a MIDI pitch.
         kicks: hits of the kick drum, which some lines follow.
     """
     lines = [str(rng.choice(plan.style.bass)) for _ in range(3)]
@@ -113,14 +115,14 @@ def bass_part(
         for step, length, sign in strokes(line):
             chord = plan.chord(bar, step)
             if sign == "a":
-                pitch = above(bar.upcoming.root, low) + float(rng.choice([-2, -1, 1, 2]))
+                pitch = above(bar.upcoming[0], low) + float(rng.choice([-2, -1, 1, 2]))
             elif sign == "w":
-                pitch = above(int(rng.choice([*chord.classes, *plan.scale])), low)
+                pitch = above(int(rng.choice([*chord, *plan.scale])), low)
             elif sign == "o":
-                pitch = above(chord.root, low) + 12
+                pitch = above(chord[0], low) + 12
             else:
                 tone = {"R": 0, "3": 1, "5": 2, "7": -1}[sign]
-                pitch = above(chord.classes[tone], low)
+                pitch = above(chord[tone], low)
             velocity = 0.85 if step == 0 else 0.7
             steps = length * gate
             yield plan.note(bar, step, rng, steps=steps, velocity=velocity, pitch=pitch), chord
@@ -137,7 +139,7 @@ def _kick_line(plan: Plan, bar: Bar, kicks: list[Note]) -> str:
 
 
 def strokes(pattern: str) -> Iterator[tuple[int, int, str]]:
-    """Step, length in steps and sign of each note of a pattern.
+    """Step, length in steps and symbol of each note of a pattern.
 
     Example:
         >>> list(strokes("R--.5-"))
@@ -147,13 +149,3 @@ def strokes(pattern: str) -> Iterator[tuple[int, int, str]]:
         if sign not in ".-":
             rest = pattern[step + 1 :]
             yield step, 1 + len(rest) - len(rest.lstrip("-")), sign
-
-
-def above(pitch_class: int, low: float) -> float:
-    """The lowest note of a pitch class that is not below `low`, in semitones.
-
-    Example:
-        >>> above(0, 57.0)
-        60.0
-    """
-    return low + (pitch_class - low) % 12

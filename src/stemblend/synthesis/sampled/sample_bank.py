@@ -1,15 +1,15 @@
-"""Folders of one-shot samples, and what each of them is.
+"""One-shot samples of drums and notes, read from folders and identified.
 
-Drum hits are told apart by their names. Notes must name their pitch, and the name is checked
-against the pitch that autocorrelation measures, because kits disagree about octaves and some
-write transposed pitch. Levels are measured too, so that velocity layers are ordered by what is
-heard and not by how each maker abbreviates them.
+Drums are identified by file name. Notes must have their pitch in the name, which is checked
+against the measured pitch, because sample sets differ in octave and transposition. Levels are
+measured, too, so that velocity layers are ordered by loudness whatever their names.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from stemblend.synthesis.sampled.names import (
 from stemblend.synthesis.sampled.pitch import measure_pitch
 
 MAX_SHIFT = 4.0
-"""How far a sample may be resampled to reach a note, in semitones either way."""
+"""Largest transposition of a sample in semitones, up or down."""
 
 _SUFFIXES = {".ogg", ".wav", ".flac"}
 _LOWEST, _HIGHEST = 23.0, 98.0
@@ -43,10 +43,10 @@ class Sample:
     """One recorded hit or note.
 
     Attributes:
-        pcm: waveform, scaled to its peak; 16 bits to save memory.
-        gain: what `pcm` is multiplied with to give the loudest 50 ms an RMS of 1.
-        level: loudness as recorded: RMS of the loudest 50 ms.
-        pitch: measured, in semitones (69 = 440 Hz); 0 for a drum.
+        pcm: waveform, normalised to its peak; 16 bits to save memory.
+        gain: factor of `pcm` for an RMS of 1 in the loudest 50 ms.
+        level: RMS of the loudest 50 ms as recorded.
+        pitch: measured MIDI pitch; 0 for a drum.
     """
 
     pcm: Int16[np.ndarray, "channels samples"] = field(repr=False)
@@ -55,7 +55,7 @@ class Sample:
     pitch: float = 0.0
 
     def waveform(self) -> Float32[np.ndarray, "channels samples"]:
-        """The waveform at an RMS of 1 in its loudest 50 ms, so that its peak lies above 1."""
+        """The waveform with an RMS of 1 in its loudest 50 ms; its peak is above 1."""
         return self.pcm * np.float32(self.gain)
 
 
@@ -64,10 +64,10 @@ class Instrument:
     """Samples of one drum or one playing technique, grouped by pitch and ordered by level.
 
     Attributes:
-        name: `<family>/<kit>/<part>`, after folders and files.
+        name: `<family>/<kit>/<part>`, from folders and file names.
         kind: the drum (`kick`, `snare`, `hat`, ...) or the family (`bass`, `guitar`, ...).
-        zones: pitches that were recorded, in semitones, ascending; one zone at 0 for a drum.
-        layers: for each zone its samples, softest first.
+        zones: recorded MIDI pitches, ascending; a single 0 for a drum.
+        layers: samples of each zone, softest first.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Instrument:
 
     @property
     def kit(self) -> str:
-        """The folder `<family>/<kit>` that the samples came from."""
+        """The folder `<family>/<kit>` of the samples."""
         return self.name.rsplit("/", 1)[0]
 
     def reaches(self, pitch: float) -> bool:
@@ -85,12 +85,12 @@ class Instrument:
         return bool(np.abs(self.zones - pitch).min() <= MAX_SHIFT)
 
     def choose(self, velocity: float, rng: np.random.Generator, pitch: float = 0.0) -> Sample:
-        """Pick the zone nearest to `pitch`, and in it the layer for `velocity`.
+        """Choose the zone nearest to `pitch`, and in it the layer for `velocity`.
 
         Args:
-            velocity: how hard it is played, 0 to 1.
+            velocity: 0 to 1.
             rng: draws among neighbouring layers, so that repeated notes differ.
-            pitch: wanted, in semitones; 0 for a drum.
+            pitch: MIDI pitch; 0 for a drum.
         """
         layers = self.layers[int(np.abs(self.zones - pitch).argmin())]
         wanted = velocity * (len(layers) - 1) + rng.uniform(-0.8, 0.8)
@@ -99,19 +99,19 @@ class Instrument:
 
 @dataclass(frozen=True)
 class SampleBank:
-    """Every usable sample of a folder, ready to be played.
+    """All usable samples of a folder.
 
     Attributes:
-        sample_rate: of all samples, in Hz.
+        sample_rate: of all samples in Hz.
         drums: instruments by kind: `kick`, `snare`, `sidestick`, `clap`, `hat`, `hat_open`,
             `ride`, `crash`, `tom`, `percussion`; kinds without a sample are missing.
         pitched: instruments by family: `bass`, `guitar`, `keys`, `winds`, `orchestra`.
-        skipped: for each file left out, its path below the folder, the reason.
+        skipped: reason for each file left out, by its path below the folder.
     """
 
     sample_rate: int
-    drums: Mapping[str, tuple[Instrument, ...]]
-    pitched: Mapping[str, tuple[Instrument, ...]]
+    drums: Mapping[str, Sequence[Instrument]]
+    pitched: Mapping[str, Sequence[Instrument]]
     skipped: Mapping[str, str]
 
     @classmethod
@@ -119,12 +119,12 @@ class SampleBank:
         """Read `<folder>/<family>/<kit>/*.ogg|wav|flac`.
 
         Families are `drums`, `percussion`, `mixed` (drums, and basses named `bass_*`), `bass`,
-        `guitar`, `keys`, `winds` and `orchestra`. Instruments that stay below G3 count as bass
-        whatever their family: the pedals of an organ are the bass of a song.
+        `guitar`, `keys`, `winds` and `orchestra`. Instruments of any family whose notes are all
+        below G3, such as organ pedals, count as bass.
 
         Args:
             folder: the folder of families.
-            sample_rate: that all samples are brought to, in Hz.
+            sample_rate: in Hz, to resample to.
 
         Raises:
             DataError: if the folder is missing, or nothing in it can be used.
@@ -133,27 +133,29 @@ class SampleBank:
         if not root.is_dir():
             raise DataError(f"there is no folder {root}; name a folder of <family>/<kit>/ samples")
         skipped: dict[str, str] = {}
-        named: list[tuple[Path, SampleName]] = []
+        named: list[tuple[str, SampleName]] = []
         for family in (*DRUM_FAMILIES, *PITCHED_FAMILIES):
             for path in sorted((root / family).glob("*/*")):
+                file = path.relative_to(root).as_posix()
                 if path.suffix.lower() not in _SUFFIXES:
                     continue
                 if name := read_name(family, path.stem):
-                    named.append((path, name))
+                    named.append((file, name))
                 else:
-                    skipped[_below(root, path)] = "its name tells neither a drum nor a note"
+                    skipped[file] = "its name gives neither a drum nor a note"
         with ThreadPoolExecutor() as pool:
-            heard = list(pool.map(lambda pair: _listen(pair[0], pair[1], sample_rate), named))
+            paths, names = [root / file for file, _ in named], [name for _, name in named]
+            measured = list(pool.map(_measure, paths, names, repeat(sample_rate)))
         hits: dict[tuple[str, str], list[Sample]] = defaultdict(list)
         notes: dict[tuple[str, str], list[_Note]] = defaultdict(list)
-        for (path, name), sample in zip(named, heard, strict=True):
-            part = f"{path.parts[-3]}/{path.parts[-2]}/{name.part}"
+        for (file, name), sample in zip(named, measured, strict=True):
+            part = f"{file.rsplit('/', 1)[0]}/{name.part}"
             if isinstance(sample, str):
-                skipped[_below(root, path)] = sample
+                skipped[file] = sample
             elif name.semitone is None:
                 hits[_open_or_closed(name.kind, sample, sample_rate), part].append(sample)
             else:
-                note = _Note(_below(root, path), name.semitone, name.has_octave, sample)
+                note = _Note(file, name.semitone, name.has_octave, sample)
                 notes[name.kind, part].append(note)
         drums: dict[str, list[Instrument]] = defaultdict(list)
         pitched: dict[str, list[Instrument]] = defaultdict(list)
@@ -166,10 +168,10 @@ class SampleBank:
                 pitched[kind].append(_instrument(part, kind, samples))
         if not drums and not pitched:
             raise DataError(
-                f"{root} holds no sample that can be told; lay it out as "
+                f"{root} holds no sample that can be identified; lay it out as "
                 "<family>/<kit>/<name of a drum or note>.wav, .flac or .ogg"
             )
-        return cls(sample_rate, _frozen(drums), _frozen(pitched), skipped)
+        return cls(sample_rate, dict(drums), dict(pitched), skipped)
 
 
 class _Note(NamedTuple):
@@ -179,16 +181,8 @@ class _Note(NamedTuple):
     sample: Sample
 
 
-def _below(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
-def _frozen(found: dict[str, list[Instrument]]) -> Mapping[str, tuple[Instrument, ...]]:
-    return {kind: tuple(instruments) for kind, instruments in found.items()}
-
-
-def _listen(path: Path, name: SampleName, sample_rate: int) -> Sample | str:
-    """Read and measure a sample; give the reason where it cannot be used."""
+def _measure(path: Path, name: SampleName, sample_rate: int) -> Sample | str:
+    """Read and measure a sample; return the reason if it cannot be used."""
     try:
         waveform, rate = read_audio(path)
     except AudioError as error:
@@ -205,14 +199,14 @@ def _listen(path: Path, name: SampleName, sample_rate: int) -> Sample | str:
     mono = audio.mean(axis=0)
     pitch, clarity = measure_pitch(mono, sample_rate)
     if clarity < _MIN_CLARITY:
-        return "no pitch can be heard in it"
+        return "it has no clear pitch"
     if name.kind == "bass" and _low_share(mono, sample_rate) < _MIN_LOW_SHARE:
         return "too little of it lies below 300 Hz for a bass"
     return replace(sample, pitch=pitch)
 
 
 def _trim(audio: np.ndarray, sample_rate: int) -> np.ndarray | None:
-    """Cut from a millisecond before the onset to where it has died away; None for silence."""
+    """Trim to the sounding part, from a millisecond before the onset; None for silence."""
     envelope = np.abs(audio).max(axis=0, initial=0.0)
     peak = envelope.max(initial=0.0)
     if peak < 1e-4:
@@ -226,20 +220,20 @@ def _trim(audio: np.ndarray, sample_rate: int) -> np.ndarray | None:
 
 
 def _power(audio: np.ndarray, window: int) -> np.ndarray:
-    """Mean power over the channels in windows one after another, the last one padded."""
+    """Mean power of all channels in consecutive windows, the last one padded."""
     power = np.square(audio).mean(axis=0)
     return np.pad(power, (0, -power.size % window)).reshape(-1, window).mean(axis=1)
 
 
 def _low_share(mono: np.ndarray, sample_rate: int) -> float:
-    """Share of the energy of the first second that lies below 300 Hz."""
+    """Share of the energy of the first second below 300 Hz."""
     first = mono[:sample_rate]
     power = np.square(np.abs(np.fft.rfft(first)))
     return float(power[np.fft.rfftfreq(first.size, 1 / sample_rate) < 300].sum() / power.sum())
 
 
 def _open_or_closed(kind: str, sample: Sample, sample_rate: int) -> str:
-    """Tell a hi-hat that rings from one that does not, which names rarely do."""
+    """Tell open from closed hi-hats by their decay, since few names do."""
     if kind != "hat":
         return kind
     power = _power(sample.waveform(), sample_rate // 100)
@@ -248,10 +242,10 @@ def _open_or_closed(kind: str, sample: Sample, sample_rate: int) -> str:
 
 
 def _verified(notes: list[_Note], skipped: dict[str, str]) -> list[Sample]:
-    """Samples whose measured pitch agrees with their names, up to the kit's own transposition.
+    """Samples whose measured pitch agrees with their names, up to a transposition of the kit.
 
-    Where the measurement is an octave from what the other notes of the kit imply, it is the
-    measurement that slipped: autocorrelation can take a strong partial for the fundamental.
+    A measurement whole octaves off is corrected: autocorrelation can take a strong partial for
+    the fundamental.
     """
     offsets = [note.sample.pitch - note.semitone for note in notes if note.has_octave]
     offset = round(float(np.median(offsets))) if offsets else 0
@@ -260,7 +254,7 @@ def _verified(notes: list[_Note], skipped: dict[str, str]) -> list[Sample]:
         pitch, expected = note.sample.pitch, note.semitone + offset
         octaves = 12 * round((pitch - expected) / 12)
         if abs(pitch - expected - octaves) > _TOLERANCE:
-            skipped[note.file] = f"its name says semitone {expected}, its sound {pitch:.1f}"
+            skipped[note.file] = f"its name means semitone {expected}, its sound {pitch:.1f}"
             continue
         if note.has_octave:
             pitch -= octaves
@@ -272,10 +266,9 @@ def _verified(notes: list[_Note], skipped: dict[str, str]) -> list[Sample]:
 
 
 def _instrument(name: str, kind: str, samples: list[Sample]) -> Instrument:
-    """Group samples into zones a semitone wide, softest first."""
+    """Group samples into zones of a semitone, softest first."""
     zones: dict[int, list[Sample]] = defaultdict(list)
-    for sample in samples:
+    for sample in sorted(samples, key=lambda sample: (round(sample.pitch), sample.level)):
         zones[round(sample.pitch)].append(sample)
-    pitches = sorted(zones)
-    layers = tuple(tuple(sorted(zones[p], key=lambda sample: sample.level)) for p in pitches)
-    return Instrument(name, kind, np.array(pitches, dtype=np.float64), layers)
+    layers = tuple(tuple(zone) for zone in zones.values())
+    return Instrument(name, kind, np.array([*zones], dtype=np.float64), layers)

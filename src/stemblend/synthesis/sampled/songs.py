@@ -1,8 +1,8 @@
-"""Endless multitrack music to train on, rendered from one-shot samples.
+"""Multitrack music for training, rendered from one-shot samples.
 
-A piece is invented (style, tempo, key, chords, form, grooves, lines), played on instruments of a
-`SampleBank`, and each stem goes through a small studio (equaliser, saturation, room, compressor,
-fader). There are no vocals: mix in singing from elsewhere.
+A piece is composed at random (style, tempo, key, chords, form, grooves, lines), rendered with the
+instruments of a `SampleBank`, and mixed (equaliser, saturation, reverberation, compressor, level).
+There are no vocals: mix in singing from elsewhere.
 """
 
 import os
@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from jaxtyping import Float32
 
 from stemblend.errors import DataError
@@ -19,29 +18,28 @@ from stemblend.synthesis.sampled.plan import plan_excerpt
 from stemblend.synthesis.sampled.player import Player
 from stemblend.synthesis.sampled.rhythm import drum_part
 from stemblend.synthesis.sampled.sample_bank import SampleBank
-from stemblend.synthesis.sampled.studio import record_bass, record_drums, record_other
-from stemblend.util.files import replacing
+from stemblend.synthesis.sampled.studio import render_bass, render_drums, render_other
+from stemblend.synthesis.songs import write_stems
 
 __all__ = ["SampleBank", "render_excerpt", "write_songs"]
 
 _LEVEL_DB = {"bass": (-22.0, 3.0), "drums": (-22.0, 3.0), "other": (-22.0, 3.5)}
-"""Mean and standard deviation of the loudness of a stem while it sounds, in dB of full scale."""
+"""Mean and standard deviation of the RMS of a stem while it sounds, in dBFS."""
 
 
 def render_excerpt(
     bank: SampleBank, rng: np.random.Generator, *, seconds: float
 ) -> dict[str, Float32[np.ndarray, "2 samples"]]:
-    """Invent an excerpt of music and render its stems.
+    """Compose an excerpt of music and render its stems.
 
     Args:
-        bank: what it is played on; a stem whose instruments are missing is silent.
-        rng: draws everything; the same state and bank give the same stems.
+        bank: the instruments; a stem whose instruments are missing is silent.
+        rng: generator; the same state and bank give the same stems.
         seconds: length of the excerpt.
 
     Returns:
         The stems `bass, drums, other`, each float32 `(2, round(seconds * bank.sample_rate))`.
-        Neither a stem nor their sum peaks above 0.95. A stem may be silent in part, and now and
-        then throughout, as in music.
+        Neither a stem nor their sum peaks above 0.95. A stem may be partly or wholly silent.
 
     Raises:
         DataError: if the excerpt is shorter than a sample.
@@ -54,9 +52,9 @@ def render_excerpt(
     player = Player(bank.sample_rate, samples, rng, tuning=rng.normal(0, 0.12))
     hits = drum_part(plan, rng)
     stems = {
-        "bass": record_bass(plan, hits.get("kick", []), bank, player, rng),
-        "drums": record_drums(plan, hits, bank, player, rng),
-        "other": record_other(plan, others, bank, player, rng),
+        "bass": render_bass(plan, hits.get("kick", []), bank, player, rng),
+        "drums": render_drums(plan, hits, bank, player, rng),
+        "other": render_other(plan, others, bank, player, rng),
     }
     for source, (mean, deviation) in _LEVEL_DB.items():
         loudness = effects.loudness(stems[source], bank.sample_rate)
@@ -82,9 +80,9 @@ def write_songs(
     Stems are 16-bit; a stem that is silent throughout is left out.
 
     Args:
-        bank: what they are played on.
-        folder: made where it is missing; songs already in it are replaced, stem by stem.
-        seeds: one song each, not negative.
+        bank: the instruments.
+        folder: made if missing; songs already in it are replaced, stem by stem.
+        seeds: of the songs, not negative.
         seconds: length of each song.
         format: `flac` or `wav`.
 
@@ -92,7 +90,7 @@ def write_songs(
         The songs' folders, in the order of the seeds.
 
     Raises:
-        DataError: as `render_excerpt`, or if a seed is negative, the format is another, or the
+        DataError: as `render_excerpt`, or if a seed is negative, the format is unknown, or the
             folder cannot be written.
     """
     if format not in ("flac", "wav"):
@@ -103,18 +101,9 @@ def write_songs(
             raise DataError(f"the seed of a rendered song is {seed}; give 0 or more")
         stems = render_excerpt(bank, np.random.default_rng(seed), seconds=seconds)
         song = Path(folder) / f"rendered-{seed:03d}"
-        try:
-            song.mkdir(parents=True, exist_ok=True)
-            for source, stem in stems.items():
-                path = song / f"{source}.{format}"
-                if not stem.any():
-                    path.unlink(missing_ok=True)
-                    continue
-                with replacing(path) as partial:
-                    soundfile.write(partial, stem.T, bank.sample_rate, "PCM_16")
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise DataError(
-                f"the song {str(song)!r} cannot be written ({error}); choose a writable folder"
-            ) from error
+        sounding = {source: stem for source, stem in stems.items() if stem.any()}
+        write_stems(song, sounding, bank.sample_rate, format, "PCM_16")
+        for source in stems.keys() - sounding.keys():
+            (song / f"{source}.{format}").unlink(missing_ok=True)
         songs.append(song)
     return songs

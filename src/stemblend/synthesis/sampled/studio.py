@@ -1,16 +1,18 @@
-"""Records the stems of a plan: picks instruments, has them played, and adds effects."""
+"""Renders the stems of a plan: chooses instruments, plays the parts, and adds effects."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
+from stemblend.synthesis.composed.score import Note, above
 from stemblend.synthesis.sampled import effects
 from stemblend.synthesis.sampled.harmony import arpeggio_part, chord_part, riff_part
-from stemblend.synthesis.sampled.plan import Note, Plan
+from stemblend.synthesis.sampled.plan import Plan
 from stemblend.synthesis.sampled.player import Player
-from stemblend.synthesis.sampled.rhythm import above, bass_part
+from stemblend.synthesis.sampled.rhythm import bass_part
 from stemblend.synthesis.sampled.sample_bank import MAX_SHIFT, Instrument, SampleBank
 
 _DRUM_DB = {
@@ -35,18 +37,18 @@ _ROLE_CHANCES = {
 }
 _LOWEST_BASS = 24.0
 _BRIGHTER_DB = 8.0
-"""Close recordings are mixed brighter than they are; found by comparing spectra with songs."""
+"""Close-miked recordings are mixed brighter; the gain matches the spectra of songs."""
 _Item = TypeVar("_Item")
 
 
-def record_drums(
+def render_drums(
     plan: Plan,
     hits: dict[str, list[Note]],
     bank: SampleBank,
     player: Player,
     rng: np.random.Generator,
 ) -> Float32[np.ndarray, "2 samples"]:
-    """The drum stem: `hits` on a kit whose drums are tuned, damped and equalised by chance."""
+    """The drum stem: `hits` on a kit with random tuning, damping and equalisation."""
     style, rate = plan.style, player.sample_rate
     is_electronic = rng.random() < style.electronic
     kit = _choose_kit(bank, rng, is_electronic)
@@ -68,7 +70,7 @@ def record_drums(
         shift = float(np.clip(tuning, -MAX_SHIFT, MAX_SHIFT))
         if is_electronic and rng.random() < 0.4:
             damped = rng.uniform(0.08, 0.5)
-            notes = [note._replace(seconds=min(note.seconds, damped)) for note in notes]
+            notes = [replace(note, duration=min(note.duration, damped)) for note in notes]
         width = 0.1 if drum in ("kick", "snare") else 0.7
         pan, level = rng.uniform(-width, width), _DRUM_DB[kind] + rng.normal(0, 2.5)
         if rng.random() < 0.4:
@@ -85,16 +87,16 @@ def record_drums(
 
 
 def _choose_kit(bank: SampleBank, rng: np.random.Generator, is_electronic: bool) -> str | None:
-    """A folder with kicks or snares; those in `mixed` count as electronic."""
+    """A kit with kicks or snares; those in `mixed` count as electronic."""
     kits = {each.kit for kind in ("kick", "snare") for each in bank.drums.get(kind, ())}
     fitting = [kit for kit in sorted(kits) if kit.startswith("mixed/") == is_electronic]
     return _pick(fitting or sorted(kits), rng) if kits else None
 
 
-def record_bass(
+def render_bass(
     plan: Plan, kicks: list[Note], bank: SampleBank, player: Player, rng: np.random.Generator
 ) -> Float32[np.ndarray, "2 samples"]:
-    """The bass stem, nearly mono, its weight below 300 Hz; some lines follow the `kicks`."""
+    """The bass stem, nearly mono and mostly below 300 Hz; some lines follow the `kicks`."""
     stem, rate = player.silence(), player.sample_rate
     if "bass" not in bank.pitched:
         return stem
@@ -103,12 +105,12 @@ def record_bass(
     low = float(np.clip(rng.integers(26, 34), lowest, highest))
     notes = []
     for note, chord in bass_part(plan, rng, low, kicks):
-        # a bass that lacks the note plays it in another octave, or another tone of the chord
-        tones = [note.pitch, *(above(tone, low) for tone in chord.classes)]
+        # a note out of reach is played in another octave, or as another chord tone
+        tones = [note.pitch, *(above(tone, low) for tone in chord)]
         wishes = (tone + octave for tone in tones for octave in (0, -12, 12))
         pitch = next((p for p in wishes if p >= _LOWEST_BASS and bass.reaches(p)), None)
         if pitch is not None:
-            notes.append(note._replace(pitch=pitch))
+            notes.append(replace(note, pitch=pitch))
     player.play(stem, bass, notes, pan=float(np.clip(rng.normal(0, 0.04), -1, 1)))
     stem = effects.narrow(stem, rng.uniform(0, 0.3))
     if rng.random() < 0.4:
@@ -124,10 +126,10 @@ def record_bass(
     return effects.compress(stem, rng, rate) if rng.random() < 0.8 else stem
 
 
-def record_other(
+def render_other(
     plan: Plan, others: int, bank: SampleBank, player: Player, rng: np.random.Generator
 ) -> Float32[np.ndarray, "2 samples"]:
-    """The stem of everything else: `others` instruments, the first of them with chords."""
+    """The stem `other`: `others` instruments, of which the first plays chords."""
     stem, rate = player.silence(), player.sample_rate
     families = [family for family in _FAMILIES if family in bank.pitched]
     if not families:
@@ -139,7 +141,7 @@ def record_other(
         if i == 0 and family != "winds":
             role = "chords"
         instrument = _choose(bank.pitched[family], rng)
-        track = _record_part(plan, f"other{i}", instrument, role, player, rng)
+        track = _render_part(plan, f"other{i}", instrument, role, player, rng)
         loudness = effects.loudness(track, rate)
         if loudness > 0:
             stem += track * np.float32(10 ** (rng.uniform(-7, 0) / 20) / loudness)
@@ -148,7 +150,7 @@ def record_other(
     return effects.compress(stem, rng, rate) if rng.random() < 0.4 else stem
 
 
-def _record_part(
+def _render_part(
     plan: Plan,
     part: str,
     instrument: Instrument,
@@ -157,7 +159,7 @@ def _record_part(
     rng: np.random.Generator,
 ) -> np.ndarray:
     rate, is_guitar = player.sample_rate, instrument.kind == "guitar"
-    # chords lie an octave around their centre, riffs may leave it upwards
+    # chords span an octave around their centre, riffs may go higher
     highest = instrument.zones[-1] - 6
     lowest = min(instrument.zones[0] + 8, highest)
     middle = rng.uniform(60, 74) if role == "riff" else rng.uniform(54, 66)
@@ -173,7 +175,7 @@ def _record_part(
     player.play(track, instrument, notes, pan=pan)
     if is_guitar and role == "chords" and rng.random() < 0.35:
         delays = rng.normal(0, 0.006, len(notes)).tolist()
-        doubled = [n._replace(start=n.start + d) for n, d in zip(notes, delays, strict=True)]
+        doubled = [replace(n, start=n.start + d) for n, d in zip(notes, delays, strict=True)]
         player.play(track, instrument, doubled, pan=-pan)
     if is_guitar and rng.random() < plan.style.distortion:
         cabinet = [
@@ -191,7 +193,7 @@ def _record_part(
 
 
 def _choose(instruments: Sequence[Instrument], rng: np.random.Generator) -> Instrument:
-    """Draw a kit, then one of its instruments, so that large kits do not crowd out small ones."""
+    """Draw a kit, then one of its instruments, so that large kits are not preferred."""
     kit = _pick(sorted({each.kit for each in instruments}), rng)
     return _pick([each for each in instruments if each.kit == kit], rng)
 
