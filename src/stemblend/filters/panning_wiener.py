@@ -12,7 +12,7 @@ itself but for the sum of all masks, and two channels add how the sources are pa
 `R` is real: how a source is panned, not how it is delayed. A share δ of every source comes from
 everywhere, since what a mask lets through is never a source alone; it bounds the condition of the
 matrices, so that single precision is enough. What all this is worth was measured
-(`docs/experiments/beyond-2017.md`).
+(`docs/ablations.md`).
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""REPET: what comes again every few seconds is the accompaniment.
+"""REPET: what repeats every few seconds is the accompaniment.
 
 Z. Rafii and B. Pardo, "REpeating Pattern Extraction Technique (REPET): A Simple Method for
 Music/Voice Separation", IEEE Trans. Audio, Speech and Language Processing 21(1), 2013.

@@ -1,4 +1,4 @@
-"""REPET-SIM: what comes again anywhere in the song is the accompaniment.
+"""REPET-SIM: what repeats anywhere in the song is the accompaniment.
 
 Z. Rafii and B. Pardo, "Music/Voice Separation Using the Similarity Matrix", ISMIR 2012.
 """
