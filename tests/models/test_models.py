@@ -10,6 +10,7 @@ import stemblend
 from stemblend.api import separate, separate_file
 from stemblend.errors import ModelError
 from stemblend.interfaces import SOURCES, Separator
+from stemblend.models.export import export_runs
 from stemblend.models.model_file import ModelFile, read_model_file, to_toml, write_model_file
 from stemblend.models.registry import Model, find_model, load, own_filter, registry
 from stemblend.separators.blstm import BLSTM, BLSTMConfig
@@ -143,6 +144,22 @@ def test_a_separator_that_says_nothing_is_filtered():
         ('method = "blend"', "at least one member"),
         ('method = "mixture"\nsources = ["piano"]', "names the sources piano"),
         ("a = [", "no readable model file"),
+        ('method = "blend"\n[members."bad.toml"]\nvocals = 1.0', "contains itself"),
+        (
+            'method = "blend"\n[members.hpss]\nvocals = 1.0\naccompaniment = 1.0\npiano = 1.0',
+            "weights for piano",
+        ),
+        (
+            'method = "blend"\n[options]\nfoo = 1\n[members.mixture]\nvocals = 1.0\nbass = 1.0\n'
+            "drums = 1.0\nother = 1.0",
+            "has no options",
+        ),
+        ('method = "repet"\n[weights]\nnetwork = "x"', "has no weights"),
+        (
+            'method = "mixture"\nsources = ["bass", "vocals", "drums", "other"]',
+            "in that order",
+        ),
+        ('kind = "networks"\n[networks]', "no model file of version 0.1"),
     ],
 )
 def test_impossible_model_files(tmp_path, text, sentence):
@@ -318,3 +335,29 @@ def test_a_model_is_identified_by_all_it_is_made_of(networks):
     assert find_model(networks).digest() != before
     assert json.dumps(before)
     assert stemblend.registry()["blend"].digest() != stemblend.registry()["bandsplit"].digest()
+
+
+def test_weights_are_for_the_source_that_they_learned(tmp_path):
+    network = BLSTM(BLSTMConfig(layers=1, cells=4, sources=("piano",)))
+    save_network(network, tmp_path / "piano.safetensors", {})
+    text = 'method = "blstm"\n[weights]\n{} = "piano.safetensors"'
+    assert find_model(write(tmp_path, "a.toml", text.format("network"))).sources == ("piano",)
+    assert find_model(write(tmp_path, "b.toml", text.format("piano"))).sources == ("piano",)
+    with pytest.raises(ModelError, match="are for piano, not for guitar"):
+        load(write(tmp_path, "c.toml", text.format("guitar")))
+
+
+def test_a_refused_export_leaves_the_model_that_was_there(tmp_path):
+    for name, source in (("v", "vocals"), ("w", "vocals"), ("p", "piano")):
+        network = BLSTM(BLSTMConfig(layers=1, cells=4, sources=(source,)))
+        facts = {"method": "blstm", "sources": json.dumps([source]), "steps": "1"}
+        facts |= {"training": "{}", "validation_sdr": "null"}
+        save_network(network, tmp_path / f"{name}.safetensors", facts)
+    weights = {name: tmp_path / f"{name}.safetensors" for name in "vwp"}
+    path = tmp_path / "out.toml"
+    export_runs(path, [weights["v"], weights["p"]])
+    before = load(path).estimate(noise())
+    with pytest.raises(ModelError, match="two of the runs are the vocals"):
+        export_runs(path, [weights["p"], weights["w"], weights["v"]])
+    np.testing.assert_array_equal(load(path).estimate(noise()), before)
+    assert find_model(path).sources == ("vocals", "piano")

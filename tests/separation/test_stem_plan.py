@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stemblend.api import separate
+from stemblend.errors import ModelError
 from stemblend.filters.table import FILTERS
 from stemblend.interfaces import SOURCES, BlockSupport, in_order
 from stemblend.separation.stem_plan import plan_stems, remainder_source
@@ -123,3 +124,38 @@ def test_stems_of_any_sources_sum_to_the_song(sources, filter):
 )
 def test_who_gets_what_lies_above_the_band(sources, complete, expected):
     assert remainder_source(sources, complete=complete) == expected
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("filter", FILTERS)
+def test_a_single_source_is_not_given_the_whole_song(rate, filter):
+    mixture = song(rate)
+    stems = separate(mixture, rate, Shares("piano"), stems=["piano", "no_piano"], filter=filter)
+    np.testing.assert_allclose(stems["piano"] + stems["no_piano"], mixture, atol=1e-6)
+    energies = [float(np.square(stem).sum()) for stem in stems.values()]
+    assert energies[0] < 0.3 * energies[1]
+
+
+@pytest.mark.parametrize(
+    "stems", [["bass+drums", "bass", "rest"], ["accompaniment", "no_drums", "rest"]]
+)
+def test_stems_that_overlap_leave_no_rest(stems):
+    with pytest.raises(ModelError, match="share a source"):
+        plan_stems(SOURCES, stems)
+
+
+def test_a_stem_and_its_complement_leave_nothing():
+    plan = plan_stems(SOURCES, ["vocals", "accompaniment", "rest"])
+    assert not plan.gains[-1].any()
+    assert plan.mixture_gains[-1] == 0
+
+
+@pytest.mark.parametrize("name", ["../evil", "", "..", "a/b", "a\\b", "a\nb"])
+def test_sources_whose_names_are_no_names_of_files_are_refused(name):
+    with pytest.raises(ModelError, match="sources need names of their own"):
+        plan_stems((name, "ok"))
+
+
+def test_a_source_may_be_there_once():
+    with pytest.raises(ModelError, match="sources need names of their own"):
+        plan_stems(("piano", "piano"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from stemblend.cli.console import out
+from stemblend.cli.console import out, warn
 from stemblend.cli.options import Json
 from stemblend.errors import ModelError
 
@@ -68,27 +68,34 @@ def export(
         list[Path], typer.Argument(help="Folders of `stemblend train`, one a network of the model.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Model file, ending in .toml.")],
-    bits: Annotated[int, typer.Option(help="Bits a number of a matrix: 8, 16 or 32.")] = 8,
+    bits: Annotated[int, typer.Option(help="Bits per weight of a matrix: 8, 16 or 32.")] = 8,
     summary: Annotated[str, typer.Option(help="One line that says what it is.")] = "",
     licence: Annotated[str, typer.Option(help="Of the weights.")] = "",
     training_data: Annotated[str, typer.Option(help="What they learned from.")] = "",
     use: Annotated[str, typer.Option(help="What they may be used for.")] = "",
     overwrite: Annotated[bool, typer.Option(help="Replace the model's weights.")] = False,
 ) -> None:
-    """Make a model of training runs: model file, weights in few bits, and a model card.
+    """Make a model of training runs: model file, quantised weights, and a model card.
 
-    Texts that an earlier model file has are kept; its scores are not.
+    Descriptions in an earlier model file are kept; its scores are not.
     """
     from stemblend.models.export import export_runs
 
     if output.exists() and not overwrite:
         raise ModelError(f"{output} exists already; name another file or add --overwrite")
-    if bits not in (8, 16, 32):
-        raise ModelError(f"{bits} bits a number are not possible; use 8, 16 or 32")
     texts = {"summary": summary, "licence": licence, "training_data": training_data, "use": use}
     output.parent.mkdir(parents=True, exist_ok=True)
     model = export_runs(output, runs, bits=bits, texts=texts)
     out.print(f"{output}", f"{output.with_suffix('.md')}", *model.weights.values(), sep="\n")
+
+
+def _sources(model: "Model") -> list[str]:
+    """The sources of a model; none where a package's method cannot be loaded."""
+    try:
+        return list(model.sources)
+    except ModelError as error:
+        warn(str(error))
+        return []
 
 
 def _entry(name: str, model: "Model") -> dict[str, Any]:
@@ -96,7 +103,7 @@ def _entry(name: str, model: "Model") -> dict[str, Any]:
         "name": name,
         "summary": model.file.summary,
         "method": model.file.method,
-        "sources": list(model.sources),
+        "sources": _sources(model),
         "bytes": model.size,
         "training_data": model.file.training_data,
         "licence": model.file.licence,

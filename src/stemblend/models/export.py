@@ -44,6 +44,8 @@ def export_runs(
     """
     if path.suffix != ".toml" or not runs:
         raise ModelError(f"{path} needs a name that ends in .toml, and runs to make it of")
+    if bits not in (8, 16, 32):
+        raise ModelError(f"{bits} bits a number are not possible; use 8, 16 or 32")
     sources: list[str] = []
     weights: dict[str, str] = {}
     digests: dict[str, str] = {}
@@ -53,6 +55,9 @@ def export_runs(
     methods = sorted({method for method, _, _ in described})
     if len(methods) > 1:
         raise ModelError(f"the runs are of {', '.join(methods)}; make a model of each")
+    kept = read_model_file(path) if path.exists() else ModelFile(method=methods[0])
+    if kept.method != methods[0]:
+        kept = ModelFile(method=methods[0])
     several = [role for _, role, _ in described].count("network") > 1
     for file, (_, role, own) in zip(found, described, strict=True):
         if several and role == "network":
@@ -62,13 +67,13 @@ def export_runs(
         if role in weights:
             raise ModelError(f"two of the runs are the {role} of the model; name one of them")
         target = path.with_name(f"{path.stem}-{role}.safetensors")
-        metadata = read_metadata(file)
-        _store(file, target, metadata, bits)
         sources += own
         weights[role] = target.name
-        digests[target.name] = hashlib.sha256(target.read_bytes()).hexdigest()
-        facts.append({"role": role, "file": target, "metadata": metadata})
-    kept = read_model_file(path) if path.exists() else ModelFile(method=methods[0])
+        facts.append({"role": role, "file": target, "metadata": read_metadata(file)})
+    # only now: a refusal leaves an earlier model as it was
+    for file, fact in zip(found, facts, strict=True):
+        _store(file, fact["file"], fact["metadata"], bits)
+        digests[fact["file"].name] = hashlib.sha256(fact["file"].read_bytes()).hexdigest()
     changes = {
         "method": methods[0],
         "sources": in_order(sources),

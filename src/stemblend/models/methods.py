@@ -59,7 +59,7 @@ def _exists(module: str) -> bool:
 def _imported(module: str, attribute: str, name: str) -> Any:
     try:
         found = import_module(module)
-    except Exception as error:  # whatever a user's own module raises
+    except (Exception, SystemExit) as error:  # whatever a user's own module raises
         raise ModelError(
             f"the method {name!r} cannot be imported ({error}); install its package or put its "
             "folder on PYTHONPATH"

@@ -18,6 +18,7 @@ from stemblend.filters.table import find_filter
 from stemblend.interfaces import Separator, in_order
 from stemblend.models.methods import find_method, installed_methods
 from stemblend.models.model_file import ModelFile, first_problem, read_model_file
+from stemblend.separation.stem_plan import check_names
 from stemblend.util.devices import check_device
 
 _SHIPPED = Path(__file__).parents[1] / "pretrained"
@@ -43,11 +44,14 @@ class Model:
     Attributes:
         name: what it is called by.
         path: of its model file; None for a method without one.
+        inside: model files of the blends that it was found in.
     """
 
     def __init__(self, name: str, path: Path | None) -> None:
         self.name = name
         self.path = path
+        self.inside: frozenset[Path] = frozenset()
+        self._used: set[str] = set()
 
     @cached_property
     def file(self) -> ModelFile:
@@ -64,11 +68,19 @@ class Model:
 
     @property
     def members(self) -> dict[str, "Model"]:
-        """Members of a blend: shipped models, or model files beside this one."""
-        return {
-            name: find_model(self._folder / name if name.endswith(".toml") else name)
-            for name in self.file.members
-        }
+        """Members of a blend: shipped models, or model files beside this one.
+
+        Raises:
+            ModelError: if there is no such model, or one contains itself.
+        """
+        found = {}
+        for name in self.file.members:
+            member = find_model(self._folder / name if name.endswith(".toml") else name)
+            member.inside = self.inside | ({self.path.resolve()} if self.path else set())
+            if member.path is not None and member.path.resolve() in member.inside:
+                raise ModelError(f"the blend {member.path} contains itself; name other members")
+            found[name] = member
+        return found
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
@@ -108,6 +120,7 @@ class Model:
         Raises:
             ModelError: if they are not possible.
         """
+        self._used.add("options")
         try:
             return TypeAdapter(schema).validate_python(self.file.options)
         except ValidationError as error:
@@ -120,6 +133,7 @@ class Model:
             ModelError: if the model names none, or one is missing or not the one that the model
                 file was made with.
         """
+        self._used.add("weights")
         if not self.file.weights:
             raise ModelError(
                 f"{self.path or self.name} names no weight file; add [weights] with a line such as "
@@ -149,19 +163,29 @@ class Model:
                 f"the method {self.file.method!r} is no separator: it needs sources, sample_rate, "
                 "block_support and estimate"
             )
-        if self.file.sources and set(self.file.sources) != set(separator.sources):
+        if self.file.sources and self.file.sources != tuple(separator.sources):
             raise ModelError(
                 f"{self.path} names the sources {', '.join(self.file.sources)}, but its method "
-                f"estimates {', '.join(separator.sources)}; name these"
+                f"estimates {', '.join(separator.sources)}; name these, in that order"
             )
+        check_names(separator.sources)
         if self.file.filter:
-            cast(Any, separator).filter = self.file.filter
+            try:
+                cast(Any, separator).filter = self.file.filter
+            except AttributeError as error:
+                raise ModelError(
+                    f"{self.path} names a filter, but that of {self.file.method!r} is fixed; leave "
+                    "filter out"
+                ) from error
         return separator
 
     def _made(self, method: Any, device: str) -> Any:
         """By the method's own `from_model`, or from its options."""
         if hasattr(method, "from_model"):
-            return method.from_model(self, device)
+            made = method.from_model(self, device)
+            self._refuse("options", "weights")
+            return made
+        self._refuse("weights")
         if is_dataclass(method):
             unknown = self.file.options.keys() - {field.name for field in fields(method)}
             if unknown:
@@ -170,8 +194,19 @@ class Model:
             return self.options(cast(Any, method))
         try:
             return method(**self.file.options)
-        except TypeError as error:
-            raise ModelError(f"{self.path}: options: {error}; correct them") from error
+        except Exception as error:  # whatever a user's own class raises
+            raise ModelError(
+                f"the method {self.file.method!r} cannot be made ({error}); correct its options"
+            ) from error
+
+    def _refuse(self, *tables: str) -> None:
+        """Refuse tables of the model file that the method made no use of."""
+        for table in tables:
+            if getattr(self.file, table) and table not in self._used:
+                raise ModelError(
+                    f"{self.path}: the method {self.file.method!r} has no {table}; leave [{table}] "
+                    "out"
+                )
 
     def _checked(self, name: str) -> Path:
         """Path of a weight file that is the one that the model file was made with."""

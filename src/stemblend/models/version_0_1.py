@@ -36,7 +36,7 @@ def upgraded(values: dict[str, Any], path: Path) -> dict[str, Any]:
                 return _networks(kept, path)
             case "nug":
                 return _nug(kept)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, StopIteration) as error:
         raise ModelError(f"{path} is no model file of version 0.1 either: {error!r}") from error
     raise ModelError(f"{path} is no model file: kind: use method instead")
 

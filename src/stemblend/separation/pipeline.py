@@ -24,7 +24,8 @@ def filtered_estimates(
     """Estimates of some sources, filtered so that they and the rest sum to the mixture.
 
     Unless the filter needs all sources, what the wanted ones leave of the mixture takes part as
-    one more source, so that the networks of the others need not run.
+    one more source, so that the networks of the others need not run. It also does where there is
+    only one source, which would be given the whole mixture otherwise.
 
     Args:
         separator: gives the raw stems.
@@ -40,13 +41,14 @@ def filtered_estimates(
         ModelError: if the filter is unknown.
     """
     chosen = find_filter(filter)
-    if chosen.all_sources:
+    is_alone = len(separator.sources) == 1
+    if chosen.all_sources and not is_alone:
         stems = chosen.apply(separator.estimate(mixture), mixture)
         if tuple(sources) == separator.sources:
             return stems
         return stems[[separator.sources.index(source) for source in sources]]
     stems = separator.estimate(mixture, sources)
-    if chosen.sums_to_mixture and set(sources) != set(separator.sources):
+    if chosen.sums_to_mixture and (is_alone or set(sources) != set(separator.sources)):
         stems = np.concatenate([stems, (mixture - stems.sum(0))[None]])
     return chosen.apply(stems, mixture)[: len(sources)]
 

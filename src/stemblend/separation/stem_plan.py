@@ -37,6 +37,18 @@ def remainder_source(sources: Sequence[str], *, complete: bool) -> str | None:
     return sources[-1] if complete and len(sources) > 1 else None
 
 
+def check_names(sources: Sequence[str]) -> None:
+    """Refuse names of sources that cannot be names of files.
+
+    Raises:
+        ModelError: if a name is empty, there twice, or leads out of a folder.
+    """
+    for source in sources:
+        is_path = source in ("", ".", "..") or not {"/", "\\", "\0"}.isdisjoint(source)
+        if is_path or not source.isprintable() or list(sources).count(source) > 1:
+            raise ModelError(f"the model has a source {source!r}; sources need names of their own")
+
+
 @dataclass(frozen=True)
 class StemPlan:
     """Stems as sums of sources and the mixture.
@@ -99,7 +111,11 @@ def plan_stems(sources: Sequence[str], stems: Sequence[str] | None = None) -> St
             rows[name] = _row(name, sources)
     if not rows:
         raise ModelError(f"no stem is named but the rest; use {_possible(sources)}")
+    check_names(sources)
+    taken = np.sum([gains + mixture for gains, mixture in rows.values()], axis=0)
     if REST in stems and REST not in rows:
+        if taken.max() > 1:
+            raise ModelError("stems that share a source leave no rest; name other stems or no rest")
         gains, mixture_gains = zip(*rows.values(), strict=True)
         rows[REST] = -np.sum(gains, axis=0), 1.0 - sum(mixture_gains)
     names = (

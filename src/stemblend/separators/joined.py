@@ -33,6 +33,7 @@ class Joined:
         if len({separator.sample_rate for separator in separators.values()}) > 1:
             raise ModelError("the networks have different sample rates; blend them instead")
         self._separators = {source: separators[source] for source in in_order(separators)}
+        self.filter: str = getattr(next(iter(separators.values())), "filter", "mwf")
 
     @property
     def sources(self) -> tuple[str, ...]:

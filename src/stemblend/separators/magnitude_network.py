@@ -16,6 +16,7 @@ from jaxtyping import Complex, Float, Float32
 from pydantic import Field
 from torch import Tensor
 
+from stemblend.errors import ModelError
 from stemblend.interfaces import BlockSupport
 from stemblend.mixing.batch import Batch
 from stemblend.models.weights import load_network
@@ -175,13 +176,16 @@ class MagnitudeSeparator:
     @classmethod
     def from_model(cls, model: "Model", device: str) -> Joined:
         """Read one network a source, or the `network` of the only source."""
-        files = model.weights()
-        if set(files) == {"network"} and len(model.file.sources) == 1:
-            files = {model.file.sources[0]: files["network"]}
-        networks = {source: load_network(path, cls.Network) for source, path in files.items()}
-        return Joined(
-            {source: cls(network, source, device) for source, network in networks.items()}
-        )
+        separators = {}
+        for role, path in model.weights().items():
+            network = load_network(path, cls.Network)
+            # weight files of version 0.1 do not name their source
+            own = network.config.sources or (model.file.sources if role == "network" else (role,))
+            if len(own) != 1 or role not in ("network", *own):
+                raise ModelError(f"the weights {path} are for {', '.join(own)}, not for {role}")
+            separators[own[0]] = cls(network, own[0], device)
+        order = [source for source in model.file.sources if source in separators]
+        return Joined({source: separators[source] for source in (*order, *separators)})
 
     @property
     def sources(self) -> tuple[str]:

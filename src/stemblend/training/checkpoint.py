@@ -147,7 +147,10 @@ def load_checkpoint(
         DataError: as `read_checkpoint` does.
     """
     tensors, metadata = read_checkpoint(path, differences)
-    network.load_state_dict(tensors_of(tensors, "network"))
-    restore_optimiser(optimiser, tensors, metadata)
-    rng.bit_generator.state = json.loads(metadata["rng"])
-    return Progress(**json.loads(metadata["progress"]), best=tensors_of(tensors, "best"))
+    try:
+        network.load_state_dict(tensors_of(tensors, "network"))
+        restore_optimiser(optimiser, tensors, metadata)
+        rng.bit_generator.state = json.loads(metadata["rng"])
+        return Progress(**json.loads(metadata["progress"]), best=tensors_of(tensors, "best"))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path} is damaged ({error}); start a new run") from error

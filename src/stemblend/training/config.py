@@ -98,8 +98,8 @@ class TrainingConfig(BaseModel):
     def differences(self, stored: str) -> list[str]:
         """Names of the settings that differ from those (JSON) that the run began with."""
         try:
-            before = json.loads(stored)
-        except ValueError:
+            before = dict(json.loads(stored))
+        except (ValueError, TypeError):
             return ["configuration"]
         now = json.loads(self.model_dump_json())
         names = now.keys() | before.keys()

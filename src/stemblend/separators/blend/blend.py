@@ -58,6 +58,12 @@ class Blend:
         weights = model.file.members
         members = [member.load(device) for member in model.members.values()]
         sources = in_order(source for member in members for source in member.sources)
+        unknown = {source for by in weights.values() for source in by} - {*sources}
+        if unknown:
+            raise ModelError(
+                f"{model.path} has weights for {', '.join(sorted(unknown))}, which no member "
+                "estimates; correct the names"
+            )
         return cls(
             members,
             {source: [by.get(source, 0.0) for by in weights.values()] for source in sources},
