@@ -11,42 +11,14 @@ from tests.small import RATE
 from stemblend.cli import app
 from stemblend.cli.console import report_errors
 
-MODULE = """
-import numpy as np
-
-
-class Centre:
-    sources = ("piano", "rest")
-    sample_rate = 44100
-    block_support = None
-
-    def __init__(self, gain=1.0):
-        self.gain = gain
-
-    def estimate(self, mixture, sources=None):
-        centre = self.gain * np.repeat(mixture.mean(0, keepdims=True), len(mixture), 0)
-        stems = {"piano": centre, "rest": mixture - centre}
-        return np.stack([stems[s] for s in sources or self.sources]).astype(np.float32)
-"""
-
 
 def run(*arguments: object) -> int:
     return report_errors(lambda **_: app([*map(str, arguments)], standalone_mode=True))
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch) -> Path:
-    """A module, a package with an entry point for its class, and two songs of piano and rest."""
-    site = tmp_path / "site"
-    (site / "centre_piano-1.0.dist-info").mkdir(parents=True)
-    (site / "centre_piano.py").write_text(MODULE)
-    (site / "centre_piano-1.0.dist-info/METADATA").write_text(
-        "Metadata-Version: 2.1\nName: centre-piano\nVersion: 1.0\n"
-    )
-    (site / "centre_piano-1.0.dist-info/entry_points.txt").write_text(
-        "[stemblend.separators]\ncentre = centre_piano:Centre\n"
-    )
-    monkeypatch.syspath_prepend(str(site))
+def place(package, tmp_path, monkeypatch) -> Path:
+    """A package with an entry point for its class, and two songs of piano and rest."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for song in ("a", "b"):

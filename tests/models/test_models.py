@@ -224,56 +224,6 @@ def test_naming_a_model_reads_one_file(monkeypatch):
     assert [name for name in read if name.endswith(".toml")] == ["repet.toml"]
 
 
-MODULE = '''
-import numpy as np
-from pydantic import BaseModel, Field
-
-
-class Centre:
-    """What left and right have in common is the piano."""
-
-    sources = ("piano", "rest")
-    sample_rate = 44100
-    block_support = None
-
-    def __init__(self, gain=1.0):
-        self.gain = gain
-
-    def estimate(self, mixture, sources=None):
-        centre = self.gain * np.repeat(mixture.mean(0, keepdims=True), len(mixture), 0)
-        stems = {"piano": centre, "rest": mixture - centre}
-        return np.stack([stems[s] for s in sources or self.sources]).astype(np.float32)
-
-
-class Sides(Centre):
-    sources = ("rest", "piano")
-
-
-class Loudness:
-    sample_rate = 44100
-
-    def analyse(self, waveform):
-        from stemblend.interfaces import Tags
-        return Tags({"loud": float(np.abs(waveform).max())})
-'''
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch) -> str:
-    """A user's own module, and an installed package with entry points for its classes."""
-    site = tmp_path / "site"
-    meta = site / "centre_piano-1.0.dist-info"
-    meta.mkdir(parents=True)
-    (site / "centre_piano.py").write_text(MODULE)
-    (meta / "METADATA").write_text("Metadata-Version: 2.1\nName: centre-piano\nVersion: 1.0\n")
-    (meta / "entry_points.txt").write_text(
-        "[stemblend.separators]\ncentre = centre_piano:Centre\n"
-        "[stemblend.analysers]\nloudness = centre_piano:Loudness\n"
-    )
-    monkeypatch.syspath_prepend(str(site))
-    return str(site)
-
-
 @pytest.mark.parametrize("name", ["centre", "centre_piano:Centre"])
 def test_a_package_s_method_is_a_model(package, name, tmp_path):
     song = noise()

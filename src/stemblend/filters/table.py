@@ -36,7 +36,8 @@ class Filter:
         summary: one line for lists.
         all_sources: whether sources that nobody asked for have to be estimated, too. Otherwise
             what the wanted ones leave of the mixture takes part as one more source.
-        sums_to_mixture: whether the stems of all sources sum to the mixture.
+        sums_to_mixture: whether the stems of all sources sum to the mixture; that of a model's only
+            source leaves the rest of the mixture aside.
     """
 
     apply: Callable[[Stems, Mixture], Stems]

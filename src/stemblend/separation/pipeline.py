@@ -66,9 +66,9 @@ def separate_stream(
 
     The song is resampled to the separator's rate and the stems back to the song's. What that
     loses, everything above the separator's band, belongs to one source, see
-    `stemblend.separation.stem_plan.remainder_source`, so that the stems of all sources sum to the
-    song. A complement such as `accompaniment` is the song minus the finished stem (Uhlich et al.
-    2017, section 2.2); it is never estimated by itself.
+    `stemblend.separation.stem_plan.remainder_source`, so that the stems of several sources sum to
+    the song. A complement such as `accompaniment` is the song minus the finished stem (Uhlich et
+    al. 2017, section 2.2); it is never estimated by itself.
 
     Args:
         blocks: the mixture, `(channels, length)` in pieces of any length.

@@ -101,7 +101,8 @@ def plan_stems(sources: Sequence[str], stems: Sequence[str] | None = None) -> St
         were asked for, then the rest.
 
     Raises:
-        ModelError: for a stem that cannot be made of the sources, or an empty list.
+        ModelError: for a stem that cannot be made of the sources, an empty list, `rest` beside
+            stems that share a source, or sources whose names cannot be names of files.
     """
     if stems is None:
         stems = sources
@@ -112,9 +113,9 @@ def plan_stems(sources: Sequence[str], stems: Sequence[str] | None = None) -> St
     if not rows:
         raise ModelError(f"no stem is named but the rest; use {_possible(sources)}")
     check_names(sources)
-    taken = np.sum([gains + mixture for gains, mixture in rows.values()], axis=0)
     if REST in stems and REST not in rows:
-        if taken.max() > 1:
+        # how often every source is in the stems; a complement holds all sources but its own
+        if np.sum([gains + mixture for gains, mixture in rows.values()], axis=0).max() > 1:
             raise ModelError("stems that share a source leave no rest; name other stems or no rest")
         gains, mixture_gains = zip(*rows.values(), strict=True)
         rows[REST] = -np.sum(gains, axis=0), 1.0 - sum(mixture_gains)
